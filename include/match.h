@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Rule sets and the walk of the glob automaton, one source for the kernel and for userspace. */
+#ifndef REPRIEVE_MATCH_H
+#define REPRIEVE_MATCH_H
+
+#include "rule.h"
+
+#define MATCH_INLINE static inline __attribute__((always_inline))
+
+MATCH_INLINE void rule_set_or(struct rule_set *to, const struct rule_set *from)
+{
+	to->word[0] |= from->word[0];
+	to->word[1] |= from->word[1];
+}
+
+MATCH_INLINE void rule_set_and(struct rule_set *to, const struct rule_set *from)
+{
+	to->word[0] &= from->word[0];
+	to->word[1] &= from->word[1];
+}
+
+MATCH_INLINE int rule_set_empty(const struct rule_set *set)
+{
+	return !(set->word[0] | set->word[1]);
+}
+
+/* Number of the lowest bit of a word that is not zero. BPF has no instruction for it before ISA v4. */
+MATCH_INLINE __u32 lowest_bit(__u64 word)
+{
+	__u32 bit = 0;
+
+	if (!(word & 0xffffffff)) {
+		bit += 32;
+		word >>= 32;
+	}
+	if (!(word & 0xffff)) {
+		bit += 16;
+		word >>= 16;
+	}
+	if (!(word & 0xff)) {
+		bit += 8;
+		word >>= 8;
+	}
+	if (!(word & 0xf)) {
+		bit += 4;
+		word >>= 4;
+	}
+	if (!(word & 0x3)) {
+		bit += 2;
+		word >>= 2;
+	}
+	return bit + !(word & 1);
+}
+
+/* The first rule of a set, RULE_DEFAULT of an empty one. */
+MATCH_INLINE __u32 rule_set_first(const struct rule_set *set)
+{
+	if (set->word[0])
+		return lowest_bit(set->word[0]);
+	if (set->word[1])
+		return 64 + lowest_bit(set->word[1]);
+	return RULE_DEFAULT;
+}
+
+/* One byte further. Any state and any table give an index inside the table, so a walk is safe on any bytes. */
+MATCH_INLINE __u32 dfa_step(const struct dfa *dfa, __u32 state, __u8 byte)
+{
+	return dfa->next[(state << (dfa->shift & 7) | dfa->class_of[byte]) & (DFA_CELLS - 1)];
+}
+
+MATCH_INLINE const struct dfa_accept *dfa_accept(const struct dfa *dfa, __u32 state)
+{
+	return &dfa->accept[state & (DFA_STATES - 1)];
+}
+
+#endif
