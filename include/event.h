@@ -127,7 +127,8 @@ enum op_flag {
 	OP_TEXT_CUT = 1 << 20, /* SQL: the text is longer than the record holds */
 	OP_TEXT_UNREAD = 1 << 21, /* SQL: the text could not be read in the kernel */
 	OP_TEXT_CLEAR = 1 << 22, /* SQL: no word of the text can do harm (bpf/sql.bpf.c) */
-	OP_MOUNT_UNREACHABLE = 1 << 23, /* the path does not lead to the root of the process's view */
+	OP_DENIED_INSTEAD = 1 << 23, /* a hold that cannot be given here: denied */
+	OP_NOT_LOST = 1 << 24, /* the call failed by itself, or there was nothing to lose */
 };
 
 /* What an operation is done to, before it is done. dev 0: not learned. */
@@ -229,8 +230,9 @@ struct record_map {
 	__u64 ino;
 	__u32 dev;
 	__u32 flags; /* enum map_flag */
+	__u64 size; /* of the file, bytes */
+	__u32 inode_generation;
 	struct text name; /* last component */
-	__u32 zero;
 };
 
 /* Why records or decisions were not as they should be; counted per CPU. */
@@ -263,6 +265,6 @@ _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
 _Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16, "layout");
 _Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4, "layout");
-_Static_assert(sizeof(struct record_map) == 24 + 64 + 24, "layout");
+_Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 
 #endif

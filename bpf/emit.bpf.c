@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The ring buffer, what is counted, and the scratch space in which records are built. */
+#include "reprieve.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Set before load, by what user/probe.c found. */
+const volatile bool has_cmpxchg = false; /* BPF_CMPXCHG, commit 5ffa25502b5a (5.12) */
+
+volatile struct settings settings;
+
+#define WAKEUP_BYTES 65536 /* one wake-up each time the fill crosses a multiple of this */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 32 * 1024 * 1024);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, COUNT_SIZE);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+struct scratches_map scratches SEC(".maps"); /* max_entries times the possible CPUs, set before load */
+
+/* Operations under way, by thread: what was decided waits here for the result. */
+struct inflights_map inflights SEC(".maps");
+
+__noinline int count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		*value += 1;
+	return 0;
+}
+
+/* Before 5.12 there is no compare-and-exchange; those kernels run these programs with preemption off. */
+static __always_inline bool scratch_try(struct scratch *scratch)
+{
+	if (has_cmpxchg)
+		return __sync_val_compare_and_swap(&scratch->busy, 0, 1) == 0;
+	if (scratch->busy)
+		return false;
+	scratch->busy = 1;
+	return true;
+}
+
+/* A slot of scratch space, or -1 with the lack counted. */
+__noinline int scratch_take(void)
+{
+	__u32 first = bpf_get_smp_processor_id() * SCRATCH_PER_CPU;
+
+	for (__u32 i = 0; i < SCRATCH_PER_CPU; i++) {
+		struct scratch *scratch = scratch_of(first + i);
+
+		if (scratch && scratch_try(scratch)) {
+			scratch->pending.text_used = 0;
+			return first + i;
+		}
+	}
+	count(COUNT_SCRATCH_BUSY);
+	return -1;
+}
+
+__noinline int scratch_release(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (scratch)
+		scratch->busy = 0;
+	return 0;
+}
+
+/*
+ * Appends out[0 .. out_length) to the record's strings. Returns offset << 16 | length as they will stand in the
+ * record, counted from its start; 0 where there is no room.
+ */
+__noinline int text_add(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 used, length;
+
+	if (!scratch)
+		return 0;
+	used = scratch->pending.text_used;
+	length = scratch->out_length & (2 * PATH_BYTES - 1);
+	if (used > SCRATCH_TEXT - 1)
+		return 0;
+	bpf_probe_read_kernel(&scratch->text[used & (SCRATCH_TEXT - 1)], length, scratch->out);
+	scratch->pending.text_used = used + length;
+	return (sizeof(scratch->rec) + used) << 16 | length;
+}
+
+/*
+ * Without `force` the reader is woken only where the fill crosses a multiple of WAKEUP_BYTES: a wake-up costs 10 to 40
+ * times what the whole program does. The reader looks by itself every 50 ms.
+ */
+static __always_inline int ring_put(struct record *record, __u32 size, __u32 force)
+{
+	__u64 before = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	__u64 flags = BPF_RB_NO_WAKEUP;
+	int error;
+
+	if (force || before / WAKEUP_BYTES != (before + size + 8) / WAKEUP_BYTES)
+		flags = BPF_RB_FORCE_WAKEUP;
+	record->size = size;
+	record->time = bpf_ktime_get_boot_ns();
+	record->cpu = bpf_get_smp_processor_id();
+	error = bpf_ringbuf_output(&ring, record, size, flags);
+	count((error ? COUNT_LOST : COUNT_EMITTED) + (record->kind & 15));
+	return error;
+}
+
+/* Writes the record in a slot's scratch space to the ring. Returns 0 or the ring's error, the loss counted by kind. */
+__noinline int emit(__u32 slot, __u32 force)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 size;
+
+	if (!scratch)
+		return -1;
+	size = (sizeof(scratch->rec) + scratch->pending.text_used) & (RECORD_ROOM - 1);
+	scratch->rec.head.fixed = scratch->pending.fixed;
+	return ring_put(&scratch->rec.head, size, force);
+}
+
+/*
+ * Writes the record that waits under a key, with its result where that is known. Returns -1 where none waits.
+ */
+__noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
+{
+	struct inflight *inflight = bpf_map_lookup_elem(&inflights, &key);
+	__u32 size;
+
+	if (!inflight)
+		return -1;
+	if (known) {
+		inflight->rec.result = result;
+		inflight->rec.flags |= OP_RESULT_KNOWN;
+	}
+	size = 256 + inflight->pending.text_used;
+	if (size > 256 + INFLIGHT_TEXT)
+		size = 256 + INFLIGHT_TEXT;
+	inflight->rec.head.fixed = inflight->pending.fixed;
+	ring_put(&inflight->rec.head, size, inflight->rec.flags & OP_ACTED);
+	bpf_map_delete_elem(&inflights, &key);
+	return 0;
+}
+
+/* Lets the record in a slot wait for its result. What waited there already never got one: it goes out without. */
+__noinline int inflight_put(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u64 key = bpf_get_current_pid_tgid();
+
+	if (!scratch)
+		return -1;
+	inflight_emit(key, 0, 0);
+	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_ANY))
+		return 0;
+	count(COUNT_INFLIGHT_FULL);
+	return emit(slot, 0);
+}

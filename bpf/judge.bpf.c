@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The policy in force, and the decision over it: the kernel's side of include/decide.h. */
+#include "reprieve.bpf.h"
+
+/* Two, so that the next policy is written whole beside the one in force and then taken by one store. */
+struct policies_map policies SEC(".maps");
+
+/*
+ * Walks the path automata over out[] and adds what they accept to the facts. The parts that share the table are one
+ * walk each; most policies need one.
+ */
+__noinline int match_path(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	for (long part = 0; part < DFA_PATH_PARTS; part++) {
+		__u32 state = policy->dfa.start[part];
+
+		if (state == DFA_DEAD)
+			break;
+		for (long i = 0; i < PATH_BYTES; i++) {
+			if (i >= scratch->out_length)
+				break;
+			state = dfa_step(&policy->dfa, state, scratch->out[i]);
+		}
+		facts_add_path(&scratch->facts, dfa_accept(&policy->dfa, state));
+	}
+	return 0;
+}
+
+/* The bits that another part of the automaton accepts out[] into: agents, for DFA_EXE and DFA_CGROUP. In facts.path. */
+__noinline int match_text(__u32 slot, __u32 part)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key, state;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	state = policy->dfa.start[part & (DFA_PARTS - 1)];
+	for (long i = 0; i < PATH_BYTES; i++) {
+		if (i >= scratch->out_length)
+			break;
+		state = dfa_step(&policy->dfa, state, scratch->out[i]);
+	}
+	scratch->facts.path = dfa_accept(&policy->dfa, state)->match;
+	return 0;
+}
+
+/* Takes the decision for the slot's facts into its decision. */
+static __always_inline int judge(struct scratch *scratch)
+{
+	__u32 key = scratch->policy;
+	struct policy_image *policy = bpf_map_lookup_elem(&policies, &key);
+
+	if (!policy)
+		return -1;
+	scratch->mode = policy->rules.mode;
+	scratch->rec.head.generation = policy->rules.generation;
+	scratch->decision = decide(&policy->rules, &scratch->facts);
+	return 0;
+}
+
+/* The same for other objects' programs: the decision is left in the slot. Nonzero: there is no policy. */
+__noinline int op_decide(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	return scratch ? judge(scratch) : -1;
+}
+
+/* Whether out[] is the workspace's name or begins with it; the loop has no branch but its end. */
+static __always_inline bool below_workspace_name(struct scratch *scratch)
+{
+	__u32 length = scratch->ws_name_length, different = 0;
+
+	if (!length || scratch->out_length < length)
+		return false;
+	for (long i = 0; i < WORKSPACE_BYTES; i++) {
+		if (i >= scratch->ws_name_length)
+			break;
+		different |= (__u8)scratch->out[i] ^ (__u8)scratch->ws_name[i];
+	}
+	if (different)
+		return false;
+	return scratch->out_length == length || length == 1 || scratch->out[length & (2 * PATH_BYTES - 1)] == '/';
+}
+
+/*
+ * On which side of the workspace the path in out[] lies. A walk from a dentry met the workspace by inode; a name
+ * joined to a base is inside where it never left the part of the base that was, or where it spells the workspace.
+ */
+__noinline int workspace_side(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return WORKSPACE_UNKNOWN;
+	if (!scratch->ws_ino)
+		return WORKSPACE_UNKNOWN;
+	if (scratch->ws_length && scratch->low >= scratch->ws_length)
+		return WORKSPACE_INSIDE;
+	return below_workspace_name(scratch) ? WORKSPACE_INSIDE : WORKSPACE_OUTSIDE;
+}
+
+/*
+ * Begins a record of the given kind for the current task. Returns a scratch slot, or -1 where the task is in no session
+ * (one look-up) or no slot is free.
+ */
+__noinline int op_begin(__u32 kind)
+{
+	struct task_entry *entry = task_entry_current();
+	struct session_info *session;
+	struct scratch *scratch;
+	int slot;
+
+	if (!entry)
+		return -1;
+	slot = scratch_take();
+	if (slot < 0)
+		return -1;
+	scratch = scratch_of(slot);
+	if (!scratch)
+		return -1;
+	__builtin_memset(&scratch->rec, 0, sizeof(scratch->rec));
+	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
+	__builtin_memset(&scratch->pending, 0, sizeof(scratch->pending));
+	scratch->policy = settings.active_policy & 1;
+	scratch->rec.head.kind = kind;
+	scratch->facts.agent = entry->agent;
+	scratch->ws_ino = 0;
+	scratch->ws_name_length = 0;
+	session = bpf_map_lookup_elem(&sessions, &entry->session);
+	if (session) {
+		scratch->ws_ino = session->ws_ino;
+		scratch->ws_dev = session->ws_dev;
+		scratch->ws_name_length = session->ws_name_length;
+		bpf_probe_read_kernel(scratch->ws_name, sizeof(scratch->ws_name), session->ws_name);
+		scratch->facts.agent = session->agent;
+	}
+	actor_fill(slot);
+	return slot;
+}
+
+/* Adds the path in out[] to the record and to the facts; the second of a rename starts the facts afresh. */
+__noinline int op_path_done(__u32 slot, __u32 which)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct rule_set none = {};
+	__u32 text, side;
+
+	if (!scratch)
+		return -1;
+	text = text_add(slot);
+	side = workspace_side(slot);
+	scratch->facts.path = none;
+	scratch->facts.path_not = none;
+	scratch->facts.path_below = none;
+	scratch->facts.workspace = side;
+	scratch->facts.unknown = side == WORKSPACE_UNKNOWN ? 1 << FAMILY_WORKSPACE : 0;
+	match_path(slot);
+	if (which) {
+		scratch->rec.op.new_path.offset = text >> 16;
+		scratch->rec.op.new_path.length = text;
+		scratch->rec.op.new_workspace = side;
+	} else {
+		scratch->rec.op.path.offset = text >> 16;
+		scratch->rec.op.path.length = text;
+		scratch->rec.op.workspace = side;
+	}
+	return 0;
+}
+
+/* The facts of a path that could not be learned: rules that ask for it might hold. */
+static __always_inline void facts_unknown_path(struct scratch *scratch)
+{
+	scratch->facts.unknown = 1 << FAMILY_PATH | 1 << FAMILY_WORKSPACE;
+	scratch->facts.workspace = WORKSPACE_UNKNOWN;
+	count(COUNT_PATH_UNKNOWN);
+}
+
+/* Facts that the record's flags hold: told once, so that userspace can take the same decision from the record. */
+static __always_inline void facts_complete(struct scratch *scratch)
+{
+	struct record_op *rec = &scratch->rec.op;
+
+	scratch->facts.op = rec->op;
+	rec->agent = scratch->facts.agent;
+	scratch->facts.ancestor = rec->op == OP_RMDIR || rec->op == OP_RENAME;
+}
+
+/*
+ * Judges one name of the operation by what lies in out[] (length < 0: not learned), as the first or the second
+ * decision; the stricter stays in scratch->decision.
+ */
+__noinline int op_judge_name(__u32 slot, __u32 which, __s32 length)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct decision first;
+
+	if (!scratch)
+		return -1;
+	first = scratch->decision;
+	if (length < 0) {
+		facts_unknown_path(scratch);
+		scratch->rec.op.flags |= which ? OP_NEW_PATH_UNKNOWN : OP_PATH_UNKNOWN;
+	} else {
+		op_path_done(slot, which);
+	}
+	facts_complete(scratch);
+	if (judge(scratch))
+		return -1;
+	if (which) {
+		if (scratch->decision.verdict > first.verdict)
+			scratch->rec.op.flags |= OP_BY_NEW_PATH;
+		scratch->decision = decision_stricter(first, scratch->decision);
+	}
+	return 0;
+}
+
+/* The new name of a rename that cannot replace anything: told, not judged. */
+__noinline int op_name_only(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 text;
+
+	if (!scratch)
+		return -1;
+	text = text_add(slot);
+	scratch->rec.op.new_path.offset = text >> 16;
+	scratch->rec.op.new_path.length = text;
+	scratch->rec.op.new_workspace = workspace_side(slot);
+	return 0;
+}
+
+/*
+ * Both names of an operation whose names are user memory: read, joined to their directories, judged. Returns 1 where
+ * a name could not be read now (the page is not resident: a tracepoint may not fault) and may be later.
+ */
+__noinline int op_by_name(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct call *call;
+	long length;
+
+	if (!scratch)
+		return -1;
+	call = &scratch->pending.call;
+	length = bpf_probe_read_user_str(scratch->given, PATH_BYTES, (void *)call->name);
+	if (length < 0)
+		return 1;
+	scratch->given_length = length ? length - 1 : 0;
+	scratch->rec.op.flags |= OP_PATH_AS_GIVEN;
+	op_judge_name(slot, 0, length >= PATH_BYTES || path_base(slot, call->dirfd) < 0 ? -1 : path_join(slot));
+	if (scratch->rec.op.op != OP_RENAME)
+		return 0;
+	length = bpf_probe_read_user_str(scratch->given, PATH_BYTES, (void *)call->new_name);
+	if (length < 0)
+		return 1;
+	scratch->given_length = length ? length - 1 : 0;
+	/* Nothing can be lost under the new name where the call refuses to replace. */
+	if (scratch->rec.op.flags & OP_EXCHANGE || !(call->argument & 1 /* RENAME_NOREPLACE */))
+		op_judge_name(slot, 1, length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
+	else if (length < PATH_BYTES && path_base(slot, call->new_dirfd) >= 0 && path_join(slot) >= 0)
+		op_name_only(slot);
+	return 0;
+}
+
+/* What can be done on the tier at hand. Returns what an LSM hook has to return. */
+static __always_inline int op_act(struct scratch *scratch, __u32 tier)
+{
+	struct record_op *rec = &scratch->rec.op;
+
+	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
+		return 0;
+	if (scratch->mode == MODE_OBSERVE) {
+		rec->flags |= OP_OBSERVED;
+		return 0;
+	}
+	if (rec->verdict == VERDICT_KILL) {
+		if (bpf_send_signal(SIGKILL)) {
+			count(COUNT_SIGNAL_FAILED);
+			rec->flags |= OP_ACT_FAILED;
+		} else {
+			rec->flags |= OP_ACTED;
+		}
+		return -EPERM;
+	}
+	if (tier != TIER_LSM) {
+		rec->flags |= OP_WEAKENED;
+		return 0;
+	}
+	rec->flags |= OP_ACTED | (rec->verdict == VERDICT_HOLD ? OP_DENIED_INSTEAD : 0);
+	return -EPERM;
+}
+
+/* Writes the decision into the record and carries it out. Returns what an LSM hook has to return. */
+__noinline int op_judge(__u32 slot, __u32 tier)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct record_op *rec;
+
+	if (!scratch)
+		return 0;
+	rec = &scratch->rec.op;
+	rec->verdict = scratch->decision.verdict;
+	rec->rule = scratch->decision.rule;
+	rec->tier = tier;
+	if (scratch->decision.uncertain)
+		rec->flags |= OP_UNCERTAIN;
+	scratch->pending.fixed = sizeof(*rec);
+	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
+	return op_act(scratch, tier);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Paths, as the process's mount namespace shows them.
+ *
+ * path_walk goes from a dentry up to the root of the namespace (not of the process: a chroot hides nothing) and meets
+ * the session's workspace by inode on the way. path_join continues such a path with a name that a system call was
+ * given, taking "." and ".." off lexically; symlinks inside the name stay as they are (OP_PATH_AS_GIVEN).
+ *
+ * State that changes inside the loops lies in the scratch slot and not in registers: read back from memory it is an
+ * unknown number each time, so the verifier sees the same state again instead of a new one each round.
+ */
+#include "reprieve.bpf.h"
+
+/* Puts one component and the slash before it in front of what is there. Nonzero: no room. */
+static __always_inline int path_prepend(struct scratch *scratch, struct dentry *dentry)
+{
+	__u32 length = BPF_CORE_READ(dentry, d_name.len);
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	__u32 pos = scratch->back_pos;
+
+	if (length > NAME_BYTES - 1 || SCRATCH_BACK_TOP - pos + length + 1 > PATH_BYTES)
+		return -1;
+	length &= NAME_BYTES - 1;
+	pos -= length;
+	bpf_probe_read_kernel(&scratch->back[pos & (SCRATCH_BACK - 1)], length, name);
+	scratch->start[scratch->depth & (WALK_DEPTH - 1)] = pos;
+	scratch->depth += 1;
+	pos -= 1;
+	scratch->back[pos & (SCRATCH_BACK - 1)] = '/';
+	scratch->back_pos = pos;
+	return 0;
+}
+
+static __always_inline void path_meet_workspace(struct scratch *scratch, struct dentry *dentry)
+{
+	struct inode *inode;
+
+	if (scratch->crossed || !scratch->ws_ino)
+		return;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	if (BPF_CORE_READ(inode, i_ino) != scratch->ws_ino || BPF_CORE_READ(inode, i_sb, s_dev) != scratch->ws_dev)
+		return;
+	scratch->crossed = 1;
+	/* Kept as the distance from the top, and turned into a length when the walk has ended. */
+	scratch->ws_length = scratch->back_pos;
+}
+
+/*
+ * The path of a dentry in a mount into back[]. Returns its length in bytes (0 for the root itself), or -1 where it is
+ * longer than PATH_BYTES or deeper than WALK_DEPTH.
+ */
+__noinline int path_walk(__u32 slot, __u64 dentry_address, __u64 mnt_address)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct dentry *dentry = (struct dentry *)dentry_address;
+	struct mount *mount = mount_of((struct vfsmount *)mnt_address);
+
+	if (!scratch)
+		return -1;
+	scratch->back_pos = SCRATCH_BACK_TOP;
+	scratch->depth = 0;
+	scratch->crossed = 0;
+	scratch->ws_length = 0;
+	for (long i = 0; i < WALK_DEPTH; i++) {
+		struct dentry *parent;
+
+		path_meet_workspace(scratch, dentry);
+		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+			struct mount *outer = BPF_CORE_READ(mount, mnt_parent);
+
+			if (outer == mount)
+				goto done;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = outer;
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry)
+			goto done;
+		if (path_prepend(scratch, dentry))
+			return -1;
+		dentry = parent;
+	}
+	return -1;
+done:
+	if (scratch->crossed) {
+		/* The workspace is the root itself, or its path is what lies above the place where it was met. */
+		scratch->ws_length = scratch->ws_length - scratch->back_pos;
+		if (!scratch->ws_length)
+			scratch->ws_length = 1;
+	}
+	return SCRATCH_BACK_TOP - scratch->back_pos;
+}
+
+/* The walked path in forward order into out[]; "/" for the root. Returns its length. */
+__noinline int path_forward(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 length;
+
+	if (!scratch)
+		return -1;
+	length = (SCRATCH_BACK_TOP - scratch->back_pos) & (2 * PATH_BYTES - 1);
+	bpf_probe_read_kernel(scratch->out, length, &scratch->back[scratch->back_pos & (SCRATCH_BACK - 1)]);
+	if (!length) {
+		scratch->out[0] = '/';
+		length = 1;
+	}
+	scratch->out_length = length;
+	return length;
+}
+
+/* The directory that a name is relative to: the process's root, its working directory, or a descriptor's. */
+__noinline int path_base(__u32 slot, __s32 dirfd)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct path path = {};
+	struct file *file;
+
+	if (!scratch)
+		return -1;
+	if (scratch->given[0] == '/') {
+		BPF_CORE_READ_INTO(&path, task, fs, root);
+	} else if (dirfd == AT_FDCWD) {
+		BPF_CORE_READ_INTO(&path, task, fs, pwd);
+	} else {
+		file = file_of_fd(task, dirfd);
+		if (!file)
+			return -1;
+		BPF_CORE_READ_INTO(&path, file, f_path);
+	}
+	return path_walk(slot, (__u64)path.dentry, (__u64)path.mnt);
+}
+
+/* Takes the last component off: one of the name's own, or one of the base. At the root there is none. */
+static __always_inline void path_pop(struct scratch *scratch)
+{
+	__u32 component = scratch->component;
+
+	if (scratch->pushed) {
+		scratch->pushed -= 1;
+		component = scratch->slash[scratch->pushed & 511];
+	} else if (scratch->popped < scratch->depth) {
+		component = scratch->start[scratch->popped & (WALK_DEPTH - 1)] - scratch->back_pos;
+		scratch->popped += 1;
+	}
+	scratch->component = component;
+	scratch->out_length = component;
+	if (component < scratch->low)
+		scratch->low = component;
+}
+
+/* A component has ended: keep it, or take "." and ".." away. */
+static __always_inline void path_component(struct scratch *scratch)
+{
+	__u32 component = scratch->component & (2 * PATH_BYTES - 1);
+	__u32 length = scratch->out_length - scratch->component;
+	bool dot = scratch->out[component] == '.', dot2 = scratch->out[component + 1] == '.';
+
+	if (!length)
+		return;
+	if (length == 1 && dot) {
+		scratch->out_length = component;
+		return;
+	}
+	if (length == 2 && dot && dot2) {
+		path_pop(scratch);
+		return;
+	}
+	scratch->slash[scratch->pushed & 511] = component;
+	scratch->pushed += 1;
+	scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = '/';
+	scratch->out_length += 1;
+	scratch->component = scratch->out_length;
+}
+
+/*
+ * out[] = the walked base, continued by given[]. Returns the length, or -1 where it does not fit. ws_length and low
+ * tell afterwards whether the result lies below the workspace that the base was found in.
+ */
+__noinline int path_join(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 length;
+
+	if (!scratch)
+		return -1;
+	length = (SCRATCH_BACK_TOP - scratch->back_pos) & (2 * PATH_BYTES - 1);
+	bpf_probe_read_kernel(scratch->out, length, &scratch->back[scratch->back_pos & (SCRATCH_BACK - 1)]);
+	scratch->out[length & (2 * PATH_BYTES - 1)] = '/';
+	scratch->out_length = scratch->component = scratch->low = length + 1;
+	scratch->pushed = scratch->popped = 0;
+	for (long i = 0; i < PATH_BYTES; i++) {
+		char byte = scratch->given[i];
+
+		if (i >= scratch->given_length)
+			break;
+		if (byte == '/') {
+			path_component(scratch);
+		} else {
+			scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = byte;
+			scratch->out_length += 1;
+		}
+	}
+	path_component(scratch);
+	if (scratch->out_length > 1 && scratch->out_length == scratch->component)
+		scratch->out_length -= 1;
+	if (scratch->out_length > PATH_BYTES)
+		return -1;
+	return scratch->out_length;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the BPF objects share: scratch space, the functions that one object offers the others, and limits.
+ *
+ * Functions that are called from several programs are global and take only numbers (a scratch slot, addresses): the
+ * verifier then checks each of them once instead of once a call, and kernel 5.10 accepts no other arguments.
+ */
+#ifndef REPRIEVE_BPF_H
+#define REPRIEVE_BPF_H
+
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+#include "maps.h"
+#include "compat.bpf.h"
+
+#define SCRATCH_BACK 2048
+#define SCRATCH_BACK_TOP 1536 /* a path is built downwards from here */
+#define SCRATCH_TEXT 8192 /* strings of one record */
+#define RECORD_ROOM 16384 /* a record's fixed part and strings; a power of two, so that a mask proves a size */
+#define WALK_DEPTH 64 /* parents and mounts crossed; a longer path is "unknown" */
+#define SLOT_NONE 0xffffffff
+
+#define EPERM 1
+#define SIGKILL 9
+#define SIGCONT 18
+#define SIGSTOP 19
+#define AT_FDCWD -100
+
+/* A system call or a hook, put into one form. Addresses of names are the process's own. */
+struct call {
+	__u64 name;
+	__u64 new_name;
+	__u64 argument;
+	__s32 dirfd;
+	__s32 new_dirfd;
+	__u32 op; /* enum op */
+	__u32 number; /* of the system call */
+};
+
+/* What has to be remembered of an operation until its result is known. */
+struct pending {
+	struct call call;
+	__u64 match; /* the kernel object that the result will be recognised by */
+	__u32 fixed; /* bytes of the record's fixed part that have a meaning */
+	__u32 text_used; /* bytes of strings */
+	__u32 late; /* 1: not judged yet */
+	__u32 slot_policy;
+};
+
+#define INFLIGHT_TEXT (2 * PATH_BYTES + 64)
+
+struct inflight {
+	struct pending pending;
+	struct record_op rec;
+	char fixed_rest[256 - sizeof(struct record_op)];
+	char text[INFLIGHT_TEXT];
+};
+
+/*
+ * Room for one program's work. A slot is taken for the time of one program: LSM and tracing programs can be preempted
+ * by another task that runs the same program on the same CPU, so a bare per-CPU buffer is not enough, and a record
+ * reserved in the ring and thrown away again would still fill it (facts: ringbuf discards wait for the reader).
+ */
+struct scratch {
+	__u32 busy;
+	__u32 policy; /* slot of the policy this operation is judged by */
+	struct facts facts;
+	struct decision decision;
+	__u32 mode; /* enum mode of that policy */
+	__u32 ws_dev; /* the session's workspace */
+	__u64 ws_ino;
+	__u32 ws_name_length;
+	/* a path, walked from its leaf up: lies in back[back_pos .. SCRATCH_BACK_TOP) */
+	volatile __u32 back_pos;
+	volatile __u32 depth; /* components of it */
+	volatile __u32 ws_length; /* bytes of it that name the workspace; 0: not inside */
+	volatile __u32 crossed; /* the walk met the workspace */
+	/* a path in forward order: out[0 .. out_length) */
+	volatile __u32 out_length;
+	volatile __u32 component; /* where the component being written starts */
+	volatile __u32 pushed; /* components written after the base */
+	volatile __u32 popped; /* components of the base taken off by ".." */
+	volatile __u32 low; /* shortest that out ever became */
+	volatile __u32 given_length;
+	__u32 zero;
+	__u16 start[WALK_DEPTH]; /* start of each component in back[], from the leaf */
+	__u16 slash[512]; /* start of each component in out[], after the base */
+	char back[SCRATCH_BACK + NAME_BYTES];
+	char given[PATH_BYTES + NAME_BYTES];
+	char out[2 * PATH_BYTES + NAME_BYTES];
+	char ws_name[WORKSPACE_BYTES];
+	/* From here on as in struct inflight. */
+	struct pending pending;
+	union {
+		struct record head;
+		struct record_fork fork;
+		struct record_exec exec;
+		struct record_exit exit;
+		struct record_join join;
+		struct record_op op;
+		struct record_sql sql;
+		struct record_map map;
+		char fixed[256];
+	} rec;
+	char text[RECORD_ROOM - 256]; /* follows the fixed part: both leave in one copy */
+};
+
+/* emit.bpf.c */
+int scratch_take(void);
+int scratch_release(__u32 slot);
+int count(__u32 counter);
+int text_add(__u32 slot);
+int emit(__u32 slot, __u32 force);
+int inflight_put(__u32 slot);
+int inflight_emit(__u64 key, __s64 result, __u32 known);
+
+/* path.bpf.c */
+int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
+int path_forward(__u32 slot);
+int path_join(__u32 slot);
+int path_base(__u32 slot, __s32 dirfd);
+
+/* judge.bpf.c */
+int match_path(__u32 slot);
+int match_text(__u32 slot, __u32 part);
+int workspace_side(__u32 slot);
+int op_begin(__u32 kind);
+int op_judge_name(__u32 slot, __u32 which, __s32 length);
+int op_name_only(__u32 slot);
+int op_judge(__u32 slot, __u32 tier);
+int op_by_name(__u32 slot);
+int op_decide(__u32 slot);
+
+/* task.bpf.c */
+int actor_fill(__u32 slot);
+
+#define MAP_OF(name, map_type, key_type, value_type, entries)   \
+	struct name##_map {                                     \
+		__uint(type, map_type);                         \
+		__uint(max_entries, entries);                   \
+		__type(key, key_type);                          \
+		__type(value, value_type);                      \
+	}
+
+MAP_OF(scratches, BPF_MAP_TYPE_ARRAY, __u32, struct scratch, SCRATCH_PER_CPU);
+MAP_OF(tasks, BPF_MAP_TYPE_HASH, __u32, struct task_entry, 32768);
+MAP_OF(sessions, BPF_MAP_TYPE_HASH, struct session_id, struct session_info, 4096);
+MAP_OF(cgroups, BPF_MAP_TYPE_HASH, __u64, __u32, 16384);
+MAP_OF(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy_image, 2);
+MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
+
+extern struct scratches_map scratches SEC(".maps");
+extern struct tasks_map tasks SEC(".maps");
+extern struct sessions_map sessions SEC(".maps");
+extern struct cgroups_map cgroups SEC(".maps");
+extern struct policies_map policies SEC(".maps");
+extern struct inflights_map inflights SEC(".maps");
+
+extern volatile struct settings settings;
+
+/* The entry of the process that a task belongs to, if that process is a member of a session. */
+static __always_inline struct task_entry *task_entry_of(struct task_struct *task)
+{
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct task_entry *entry = bpf_map_lookup_elem(&tasks, &tgid);
+
+	if (!entry || entry->start != BPF_CORE_READ(task, group_leader, start_boottime))
+		return NULL;
+	return entry;
+}
+
+/* The same for the current task: a bystander costs one look-up. */
+static __always_inline struct task_entry *task_entry_current(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct task_entry *entry = bpf_map_lookup_elem(&tasks, &tgid);
+	struct task_struct *task;
+
+	if (!entry)
+		return NULL;
+	task = (struct task_struct *)bpf_get_current_task();
+	return entry->start == BPF_CORE_READ(task, group_leader, start_boottime) ? entry : NULL;
+}
+
+static __always_inline struct scratch *scratch_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&scratches, &slot);
+}
+
+static __always_inline void target_of_inode(struct target *target, struct inode *inode)
+{
+	if (!inode)
+		return;
+	target->ino = BPF_CORE_READ(inode, i_ino);
+	target->dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	target->mode = BPF_CORE_READ(inode, i_mode);
+	target->nlink = BPF_CORE_READ(inode, i_nlink);
+	target->size = BPF_CORE_READ(inode, i_size);
+}
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Does this kind of program run here? One small program for each kind, tried one at a time by user/probe.c: some
+ * kernels refuse a kind, and some load and attach LSM programs and then never call them ("bpf" missing in lsm=).
+ */
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile __u32 self_pid = 0; /* thread group whose calls count */
+volatile __u32 seen = 0;
+
+static __always_inline int seen_by_self(void)
+{
+	if (bpf_get_current_pid_tgid() >> 32 == self_pid)
+		seen += 1;
+	return 0;
+}
+
+SEC("lsm/path_rmdir")
+int self_lsm(void *ctx)
+{
+	return seen_by_self();
+}
+
+SEC("fexit/vfs_rmdir")
+int self_fexit(void *ctx)
+{
+	return seen_by_self();
+}
+
+SEC("tp/syscalls/sys_enter_rmdir")
+int self_tracepoint(void *ctx)
+{
+	return seen_by_self();
+}
+
+SEC("tp_btf/sched_process_fork")
+int self_tp_btf(void *ctx)
+{
+	return seen_by_self();
+}
+
+SEC("uprobe")
+int self_uprobe(void *ctx)
+{
+	return seen_by_self();
+}
+
+/* Needs BPF_CMPXCHG: its mere load is the answer. */
+SEC("tp_btf/sched_process_exit")
+int self_cmpxchg(void *ctx)
+{
+	__sync_val_compare_and_swap(&seen, 0, 0);
+	return 0;
+}
+
+/* Needs bpf_get_attach_cookie. */
+SEC("uprobe")
+int self_cookie(void *ctx)
+{
+	return bpf_get_attach_cookie(ctx) == 1;
+}
+
+/* Needs bpf_task_pt_regs, for guard_file_permission. */
+SEC("lsm/file_permission")
+int self_pt_regs(void *ctx)
+{
+	return bpf_task_pt_regs(bpf_get_current_task_btf()) == 0 ? 0 : 0;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Statements on their way through libpq, and the files in which further copies of libpq may lie.
+ *
+ * The probes stand on the functions that every other one passes through (user/libpq.c), so that a statement is seen
+ * once. A raw scan for words that can do harm clears most statements here. What is left the parser in userspace has
+ * to judge: where the policy might stop it, the process stands stopped meanwhile, before the function's first
+ * instruction, with nothing sent.
+ */
+#include "reprieve.bpf.h"
+
+#include "sqlscan.h"
+
+#define PROT_EXEC 4
+#define LO_UNLINK 964 /* object ids of functions that PQfn may call (pg_proc.dat) */
+#define LO_TRUNCATE 1004
+#define LO_TRUNCATE64 3172
+
+const volatile bool has_cookie = false; /* bpf_get_attach_cookie, commit 7adfc6c9b315 (5.15) */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct file_key);
+	__type(value, __u32);
+} inspected SEC(".maps");
+
+/* Stops the process where userspace has to learn more before it is right to go on. The stop comes before the record:
+ * otherwise the answer could overtake it. */
+static __always_inline void sql_consult(struct scratch *scratch)
+{
+	struct record_sql *rec = &scratch->rec.sql;
+
+	if (bpf_send_signal(SIGSTOP)) {
+		count(COUNT_SIGNAL_FAILED);
+		rec->flags |= OP_ACT_FAILED;
+		return;
+	}
+	rec->flags |= OP_CONSULT;
+}
+
+static __always_inline void sql_act(struct scratch *scratch)
+{
+	struct record_sql *rec = &scratch->rec.sql;
+
+	if (scratch->mode == MODE_OBSERVE) {
+		if (rec->verdict >= VERDICT_HOLD)
+			rec->flags |= OP_OBSERVED;
+		return;
+	}
+	if (scratch->decision.uncertain &&
+	    (rec->verdict >= VERDICT_HOLD || rec->flags & (OP_TEXT_CUT | OP_TEXT_UNREAD))) {
+		sql_consult(scratch);
+		return;
+	}
+	if (rec->verdict == VERDICT_KILL) {
+		if (bpf_send_signal(SIGKILL)) {
+			count(COUNT_SIGNAL_FAILED);
+			rec->flags |= OP_ACT_FAILED;
+		} else {
+			rec->flags |= OP_ACTED;
+		}
+	} else if (rec->verdict >= VERDICT_HOLD) {
+		rec->flags |= OP_WEAKENED;
+	}
+}
+
+/* Decides over the facts so far and tells of it. */
+static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
+{
+	struct record_sql *rec = &scratch->rec.sql;
+
+	scratch->facts.op = OP_SQL;
+	rec->op = OP_SQL;
+	rec->agent = scratch->facts.agent;
+	rec->tier = TIER_UPROBE;
+	scratch->pending.fixed = sizeof(*rec);
+	if (!op_decide(slot)) {
+		rec->verdict = scratch->decision.verdict;
+		rec->rule = scratch->decision.rule;
+		if (scratch->decision.uncertain)
+			rec->flags |= OP_UNCERTAIN;
+		sql_act(scratch);
+	}
+	count(COUNT_OPS + OP_SQL);
+	emit(slot, rec->flags & (OP_ACTED | OP_CONSULT));
+	scratch_release(slot);
+	return 0;
+}
+
+static __always_inline struct scratch *sql_begin(struct pt_regs *ctx, __u32 function, int *ret_slot)
+{
+	int slot = op_begin(RECORD_SQL);
+	struct scratch *scratch = scratch_of(slot);
+	__u64 caller = 0;
+
+	if (slot < 0 || !scratch)
+		return NULL;
+	scratch->rec.sql.function = function;
+	scratch->rec.sql.connection = PT_REGS_PARM1(ctx);
+	if (!bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP(ctx)))
+		scratch->rec.sql.caller = caller - PT_REGS_IP(ctx);
+	if (has_cookie)
+		scratch->rec.sql.library = bpf_get_attach_cookie(ctx);
+	*ret_slot = slot;
+	return scratch;
+}
+
+/* Scans the text in the slot: nonzero where some word of it can do harm. */
+__noinline int sql_scan_slot(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return 1;
+	return sql_scan(scratch->text, scratch->rec.sql.text_length);
+}
+
+static __always_inline int sql_text(struct pt_regs *ctx, __u32 function, __u64 address)
+{
+	struct scratch *scratch;
+	struct record_sql *rec;
+	long length;
+	int slot;
+
+	scratch = sql_begin(ctx, function, &slot);
+	if (!scratch)
+		return 0;
+	rec = &scratch->rec.sql;
+	rec->text_address = address;
+	scratch->facts.unknown = 1 << FAMILY_SQL;
+	length = bpf_probe_read_user_str(scratch->text, SQL_BYTES, (void *)address);
+	if (length < 0) {
+		rec->flags |= OP_TEXT_UNREAD;
+		return sql_end(slot, scratch);
+	}
+	rec->text_length = length ? length - 1 : 0;
+	rec->statement.offset = sizeof(scratch->rec);
+	rec->statement.length = rec->text_length;
+	scratch->pending.text_used = rec->text_length & (SQL_BYTES - 1);
+	if (length >= SQL_BYTES) {
+		rec->flags |= OP_TEXT_CUT;
+	} else if (!sql_scan_slot(slot)) {
+		rec->flags |= OP_TEXT_CLEAR;
+		scratch->facts.unknown = 0;
+	}
+	return sql_end(slot, scratch);
+}
+
+SEC("uprobe")
+int pq_send_query(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_SEND_QUERY, PT_REGS_PARM2(ctx));
+}
+
+SEC("uprobe")
+int pq_send_query_params(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_SEND_QUERY_PARAMS, PT_REGS_PARM2(ctx));
+}
+
+SEC("uprobe")
+int pq_send_prepare(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_SEND_PREPARE, PT_REGS_PARM3(ctx));
+}
+
+SEC("uprobe")
+int pq_exec(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_EXEC, PT_REGS_PARM2(ctx));
+}
+
+SEC("uprobe")
+int pq_exec_params(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_EXEC_PARAMS, PT_REGS_PARM2(ctx));
+}
+
+SEC("uprobe")
+int pq_prepare(struct pt_regs *ctx)
+{
+	return sql_text(ctx, PQ_PREPARE, PT_REGS_PARM3(ctx));
+}
+
+/* The text was judged when it was prepared; what is run now has only a name. */
+static __always_inline int sql_prepared(struct pt_regs *ctx, __u32 function)
+{
+	struct scratch *scratch;
+	long length;
+	int slot;
+
+	scratch = sql_begin(ctx, function, &slot);
+	if (!scratch)
+		return 0;
+	scratch->rec.sql.flags |= OP_TEXT_CLEAR;
+	length = bpf_probe_read_user_str(scratch->text, NAME_BYTES, (void *)PT_REGS_PARM2(ctx));
+	if (length > 0) {
+		scratch->rec.sql.statement.offset = sizeof(scratch->rec);
+		scratch->rec.sql.statement.length = length - 1;
+		scratch->pending.text_used = (length - 1) & (NAME_BYTES - 1);
+	}
+	return sql_end(slot, scratch);
+}
+
+SEC("uprobe")
+int pq_send_query_prepared(struct pt_regs *ctx)
+{
+	return sql_prepared(ctx, PQ_SEND_QUERY_PREPARED);
+}
+
+SEC("uprobe")
+int pq_exec_prepared(struct pt_regs *ctx)
+{
+	return sql_prepared(ctx, PQ_EXEC_PREPARED);
+}
+
+/* A function of the server called by its number: large objects are deleted and cut this way, without any text. */
+SEC("uprobe")
+int pq_fn(struct pt_regs *ctx)
+{
+	__u32 function = PT_REGS_PARM2(ctx);
+	struct scratch *scratch;
+	int slot;
+
+	scratch = sql_begin(ctx, PQ_FN, &slot);
+	if (!scratch)
+		return 0;
+	scratch->rec.sql.text_address = function;
+	if (function == LO_UNLINK || function == LO_TRUNCATE || function == LO_TRUNCATE64)
+		scratch->facts.sql = 1 << SQL_DYNAMIC;
+	else
+		scratch->rec.sql.flags |= OP_TEXT_CLEAR;
+	return sql_end(slot, scratch);
+}
+
+/*
+ * A member maps a file to run code from it. A file named like libpq stops the process until userspace has set its
+ * probes; any other is looked through while the process goes on, since a stop for every library of every program
+ * would be felt.
+ */
+static __always_inline int map_seen(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+	struct file_key key = {};
+	struct scratch *scratch;
+	__u32 *state, value = INSPECT_DONE;
+	bool named;
+	long length;
+	int slot;
+
+	key.ino = BPF_CORE_READ(inode, i_ino);
+	key.size = BPF_CORE_READ(inode, i_size);
+	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	key.generation = BPF_CORE_READ(inode, i_generation);
+	state = bpf_map_lookup_elem(&inspected, &key);
+	if (state && *state == INSPECT_DONE)
+		return 0;
+	slot = op_begin(RECORD_MAP);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	length = bpf_probe_read_kernel_str(scratch->text, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
+	scratch->pending.text_used = length > 0 ? (length - 1) & (NAME_BYTES - 1) : 0;
+	named = scratch->text[0] == 'l' && scratch->text[1] == 'i' && scratch->text[2] == 'b' &&
+		scratch->text[3] == 'p' && scratch->text[4] == 'q';
+	if (named)
+		value = INSPECT_PENDING;
+	bpf_map_update_elem(&inspected, &key, &value, BPF_ANY);
+	scratch->rec.map.ino = key.ino;
+	scratch->rec.map.dev = key.dev;
+	scratch->rec.map.size = key.size;
+	scratch->rec.map.inode_generation = key.generation;
+	scratch->rec.map.name.offset = sizeof(scratch->rec);
+	scratch->rec.map.name.length = scratch->pending.text_used;
+	scratch->pending.fixed = sizeof(struct record_map);
+	if (named && !bpf_send_signal(SIGSTOP))
+		scratch->rec.map.flags = MAP_STOPPED;
+	emit(slot, 1);
+	scratch_release(slot);
+	return 0;
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
+{
+	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && task_entry_current())
+		map_seen(file);
+	return ret;
+}
+
+SEC("tp/syscalls/sys_enter_mmap")
+int enter_mmap(struct trace_event_raw_sys_enter *ctx)
+{
+	struct file *file;
+
+	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps || !task_entry_current())
+		return 0;
+	file = file_of_fd((struct task_struct *)bpf_get_current_task(), ctx->args[4]);
+	return file ? map_seen(file) : 0;
+}

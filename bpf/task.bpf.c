@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who belongs to which session: begun at exec or in a cgroup, inherited at fork, dropped at exit.
+ *
+ * Membership is kept by process number and start time. Task storage would spare the bystander some instructions but
+ * is lost when a thread other than the leader calls execve: the thread takes the leader's number and start time over,
+ * and the leader's storage goes with the leader (fs/exec.c, de_thread).
+ */
+#include "reprieve.bpf.h"
+
+struct tasks_map tasks SEC(".maps");
+struct sessions_map sessions SEC(".maps");
+struct cgroups_map cgroups SEC(".maps"); /* ids of cgroups that the policy names, and their agent */
+
+/* Who acts, into the record of a slot: always the current task. */
+__noinline int actor_fill(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 ids = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+	struct task_entry *entry = task_entry_current();
+	struct actor *actor;
+
+	if (!scratch)
+		return -1;
+	actor = &scratch->rec.op.actor;
+	actor->process.pid = ids >> 32;
+	actor->process.start = BPF_CORE_READ(task, group_leader, start_boottime);
+	if (entry)
+		actor->session = entry->session;
+	actor->tid = ids;
+	actor->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	actor->uid = user;
+	actor->gid = user >> 32;
+	bpf_get_current_comm(actor->comm, sizeof(actor->comm));
+	return 0;
+}
+
+/* A slot with an empty record of this kind in it, or -1. */
+static __always_inline int record_begin(__u32 kind)
+{
+	int slot = scratch_take();
+	struct scratch *scratch = scratch_of(slot);
+
+	if (slot < 0 || !scratch)
+		return -1;
+	__builtin_memset(&scratch->rec, 0, sizeof(scratch->rec));
+	__builtin_memset(&scratch->pending, 0, sizeof(scratch->pending));
+	scratch->ws_ino = 0;
+	scratch->policy = settings.active_policy & 1;
+	scratch->rec.head.kind = kind;
+	actor_fill(slot);
+	return slot;
+}
+
+static __always_inline __u64 cgroup_id_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+/* Makes a process a member; a process that the map has no room for is counted and stays outside. */
+static __always_inline struct task_entry *task_join(__u32 tgid, struct task_entry *entry)
+{
+	if (bpf_map_update_elem(&tasks, &tgid, entry, BPF_ANY)) {
+		count(COUNT_TASK_FULL);
+		return NULL;
+	}
+	return entry;
+}
+
+/*
+ * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins.
+ * Tells by a join record. The workspace of such a session is given by userspace, if at all.
+ */
+static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start)
+{
+	__u64 cgroup = cgroup_id_of(task);
+	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
+	struct task_entry entry = { .start = start };
+	struct scratch *scratch;
+	int slot;
+
+	if (!agent)
+		return 0;
+	entry.session.start = cgroup;
+	entry.agent = *agent;
+	if (!task_join(tgid, &entry))
+		return 0;
+	slot = record_begin(RECORD_JOIN);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->rec.join.actor.process.pid = tgid;
+	scratch->rec.join.actor.process.start = start;
+	scratch->rec.join.actor.session = entry.session;
+	scratch->rec.join.actor.ppid = BPF_CORE_READ(task, real_parent, tgid);
+	bpf_probe_read_kernel_str(scratch->rec.join.actor.comm, COMM_BYTES, &task->comm);
+	scratch->rec.join.cgroup = cgroup;
+	scratch->rec.join.agent = entry.agent;
+	scratch->rec.join.flags = EXEC_BY_CGROUP;
+	scratch->pending.fixed = sizeof(struct record_join);
+	emit(slot, 0);
+	scratch_release(slot);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct task_entry *entry, copy = {};
+	struct scratch *scratch;
+	int slot;
+
+	if (child->pid != child->tgid)
+		return 0;
+	entry = task_entry_of(parent);
+	if (!entry)
+		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime) : 0;
+	copy.start = child->start_boottime;
+	copy.session = entry->session;
+	copy.agent = entry->agent;
+	task_join(child->tgid, &copy);
+	slot = record_begin(RECORD_FORK);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->rec.fork.child.pid = child->tgid;
+	scratch->rec.fork.child.start = child->start_boottime;
+	scratch->pending.fixed = sizeof(struct record_fork);
+	emit(slot, 0);
+	scratch_release(slot);
+	return 0;
+}
+
+/* Ends a process's membership with its last thread. The thread group is dead when no thread of it lives. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	struct task_entry *entry = task_entry_of(task);
+	__u32 tgid = task->tgid;
+	struct scratch *scratch;
+	int slot;
+
+	if (!entry)
+		return 0;
+	inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
+	if (BPF_CORE_READ(task, signal, live.counter))
+		return 0;
+	slot = record_begin(RECORD_EXIT);
+	if (bpf_map_delete_elem(&tasks, &tgid))
+		goto out;
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->rec.exit.code = BPF_CORE_READ(task, group_leader, exit_code);
+	if (BPF_CORE_READ(task, signal, group_exit_code))
+		scratch->rec.exit.code = BPF_CORE_READ(task, signal, group_exit_code);
+	scratch->pending.fixed = sizeof(struct record_exit);
+	emit(slot, 0);
+out:
+	if (slot >= 0)
+		scratch_release(slot);
+	return 0;
+}
+
+/* The path of a struct path into out[]; empty where it cannot be told. */
+static __always_inline void path_into_out(__u32 slot, struct scratch *scratch, struct path *path)
+{
+	if (path_walk(slot, (__u64)path->dentry, (__u64)path->mnt) < 0)
+		scratch->out_length = 0;
+	else
+		path_forward(slot);
+}
+
+/* A name that the process used, made absolute against its working directory, into out[]. */
+static __always_inline void name_into_out(__u32 slot, struct scratch *scratch)
+{
+	if (!scratch->given_length || path_base(slot, AT_FDCWD) < 0 || path_join(slot) < 0)
+		scratch->out_length = 0;
+}
+
+/* The agent of the lowest bit that out[] is accepted into, 0 for none; EXE_INTERPRETER where only that bit is set. */
+static __always_inline __u32 agent_of_out(__u32 slot, struct scratch *scratch)
+{
+	struct rule_set set;
+	__u32 agent;
+
+	if (!scratch->out_length || match_text(slot, DFA_EXE) < 0)
+		return 0;
+	set = scratch->facts.path;
+	agent = rule_set_first(&set);
+	return agent == RULE_DEFAULT ? 0 : agent;
+}
+
+/* The arguments of the new program, as the kernel has just laid them out, behind the strings so far. */
+static __always_inline void exec_args(struct scratch *scratch, struct task_struct *task)
+{
+	struct record_exec *rec = &scratch->rec.exec;
+	__u64 start = BPF_CORE_READ(task, mm, arg_start), end = BPF_CORE_READ(task, mm, arg_end);
+	__u32 used = scratch->pending.text_used & (SCRATCH_TEXT - 1);
+	__u64 length = end - start;
+
+	if (length > ARGS_BYTES - 1) {
+		length = ARGS_BYTES - 1;
+		rec->flags |= EXEC_ARGS_CUT;
+	}
+	length &= ARGS_BYTES - 1;
+	if (bpf_probe_read_user(&scratch->text[used], length, (void *)start)) {
+		rec->flags |= EXEC_ARGS_UNREAD;
+		count(COUNT_ARGS_UNREAD);
+		return;
+	}
+	rec->args.offset = sizeof(scratch->rec) + used;
+	rec->args.length = length;
+	scratch->pending.text_used = used + length;
+}
+
+static __always_inline void exec_text(__u32 slot, struct text *ret_text)
+{
+	__u32 text = text_add(slot);
+
+	ret_text->offset = text >> 16;
+	ret_text->length = text;
+}
+
+/*
+ * The script among an interpreter's arguments: the first that is no option, given[] = its name. `-c` and `-e` take
+ * program text, so nothing that follows is looked at.
+ */
+__noinline int exec_script(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 at, end;
+
+	if (!scratch)
+		return -1;
+	at = BPF_CORE_READ(task, mm, arg_start);
+	end = BPF_CORE_READ(task, mm, arg_end);
+	for (long i = 0; i < 6; i++) {
+		long length = bpf_probe_read_user_str(scratch->given, PATH_BYTES, (void *)at);
+
+		if (length <= 0 || at >= end)
+			return -1;
+		at += length;
+		if (!i)
+			continue;
+		if (scratch->given[0] != '-') {
+			scratch->given_length = length - 1;
+			return 0;
+		}
+		if (scratch->given[1] == 'c' || scratch->given[1] == 'e')
+			return -1;
+	}
+	return -1;
+}
+
+/*
+ * Which agent a program is, and by what: its executable, the name it was called by, or the script that an interpreter
+ * runs. Returns agent | flags << 8, 0 for none. Leaves the strings of the first two in the record.
+ */
+__noinline int exec_agent(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 by_exe, agent;
+
+	if (!scratch)
+		return 0;
+	by_exe = agent_of_out(slot, scratch);
+	if (by_exe && by_exe != EXE_INTERPRETER)
+		return by_exe | EXEC_BY_EXE << 8;
+	name_into_out(slot, scratch);
+	agent = agent_of_out(slot, scratch);
+	if (agent && agent != EXE_INTERPRETER)
+		return agent | EXEC_BY_SCRIPT << 8;
+	if (by_exe != EXE_INTERPRETER && agent != EXE_INTERPRETER)
+		return 0;
+	if (exec_script(slot) < 0)
+		return 0;
+	name_into_out(slot, scratch);
+	agent = agent_of_out(slot, scratch);
+	return agent && agent != EXE_INTERPRETER ? agent | EXEC_BY_SCRIPT << 8 : 0;
+}
+
+/* A new session: its root is the process at hand, its workspace the directory it was started in. */
+static __always_inline int session_begin(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 agent)
+{
+	struct session_info *info = (struct session_info *)scratch->back;
+	struct task_entry entry = {};
+	struct path pwd = {};
+
+	entry.start = scratch->rec.exec.actor.process.start;
+	entry.session.start = entry.start;
+	entry.session.pid = scratch->rec.exec.actor.process.pid;
+	entry.agent = agent;
+	BPF_CORE_READ_INTO(&pwd, task, fs, pwd);
+	path_into_out(slot, scratch, &pwd);
+	__builtin_memset(info, 0, sizeof(*info));
+	info->agent = agent;
+	info->ws_ino = BPF_CORE_READ(pwd.dentry, d_inode, i_ino);
+	info->ws_dev = BPF_CORE_READ(pwd.dentry, d_sb, s_dev);
+	if (scratch->out_length && scratch->out_length < WORKSPACE_BYTES) {
+		info->ws_name_length = scratch->out_length;
+		bpf_probe_read_kernel(info->ws_name, scratch->out_length & (WORKSPACE_BYTES - 1), scratch->out);
+	}
+	if (bpf_map_update_elem(&sessions, &entry.session, info, BPF_ANY)) {
+		count(COUNT_SESSION_FULL);
+		return -1;
+	}
+	if (!task_join(entry.session.pid, &entry))
+		return -1;
+	scratch->rec.exec.actor.session = entry.session;
+	return 0;
+}
+
+/* The record of an exec by a member: where the program lies, how it was called, and in which directory. */
+static __always_inline void exec_record(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 old_pid)
+{
+	struct record_exec *rec = &scratch->rec.exec;
+	struct path pwd = {};
+
+	exec_args(scratch, task);
+	BPF_CORE_READ_INTO(&pwd, task, fs, pwd);
+	path_into_out(slot, scratch, &pwd);
+	exec_text(slot, &rec->cwd);
+	rec->cgroup = cgroup_id_of(task);
+	rec->old_pid = old_pid;
+	scratch->pending.fixed = sizeof(*rec);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct task_entry *entry = task_entry_of(task);
+	struct scratch *scratch;
+	struct path exe = {};
+	struct file *file;
+	int slot, found;
+	long length;
+
+	if (!entry && !settings.watch_exe)
+		return 0;
+	slot = record_begin(RECORD_EXEC);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	file = BPF_CORE_READ(bprm, file);
+	BPF_CORE_READ_INTO(&exe, file, f_path);
+	path_into_out(slot, scratch, &exe);
+	exec_text(slot, &scratch->rec.exec.exe);
+	scratch->rec.exec.ino = BPF_CORE_READ(exe.dentry, d_inode, i_ino);
+	scratch->rec.exec.dev = BPF_CORE_READ(exe.dentry, d_sb, s_dev);
+	scratch->rec.exec.argc = BPF_CORE_READ(bprm, argc);
+	length = bpf_probe_read_kernel_str(scratch->given, PATH_BYTES, BPF_CORE_READ(bprm, filename));
+	scratch->given_length = length > 0 ? length - 1 : 0;
+	if (entry) {
+		scratch->rec.exec.agent = entry->agent;
+	} else {
+		found = exec_agent(slot);
+		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff))
+			goto out;
+		scratch->rec.exec.agent = found & 0xff;
+		scratch->rec.exec.flags = EXEC_NEW_SESSION | (found >> 8 & 0xff);
+	}
+	exec_record(slot, scratch, task, old_pid);
+	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
+out:
+	scratch_release(slot);
+	return 0;
+}
+
+/* A cgroup made below a name that the policy gives is known before any process can be in it. */
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
+{
+	struct scratch *scratch;
+	__u32 agent;
+	__u64 id;
+	int slot;
+	long length;
+
+	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id))
+		return 0;
+	slot = scratch_take();
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->policy = settings.active_policy & 1;
+	length = bpf_probe_read_kernel_str(scratch->out, PATH_BYTES, path);
+	scratch->out_length = length > 0 ? length - 1 : 0;
+	if (match_text(slot, DFA_CGROUP) >= 0) {
+		struct rule_set set = scratch->facts.path;
+
+		agent = rule_set_first(&set);
+		id = BPF_CORE_READ(cgroup, kn, id);
+		if (agent != RULE_DEFAULT)
+			bpf_map_update_elem(&cgroups, &id, &agent, BPF_ANY);
+	}
+	scratch_release(slot);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(cgroup_gone, struct cgroup *cgroup)
+{
+	__u64 id = BPF_CORE_READ(cgroup, kn, id);
+
+	if (settings.watch_cgroups)
+		bpf_map_delete_elem(&cgroups, &id);
+	return 0;
+}
+
+/* A process moved into such a cgroup joins, unless it is in a session already: membership is never taken away. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id) || task_entry_of(task))
+		return 0;
+	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime));
+}
+
+SEC("iter/task")
+int snapshot(struct bpf_iter__task *ctx)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct task_struct *task = ctx->task;
+	struct snapshot_entry line = {};
+	struct task_entry *entry;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	line.tgid = task->tgid;
+	line.ppid = BPF_CORE_READ(task, real_parent, tgid);
+	line.start = task->start_boottime;
+	line.cgroup = cgroup_id_of(task);
+	entry = task_entry_of(task);
+	if (entry)
+		line.session = entry->session;
+	bpf_seq_write(seq, &line, sizeof(line));
+	return 0;
+}

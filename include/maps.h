@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What userspace and the BPF programs hand each other through maps and globals, besides the policy (rule.h). */
+#ifndef REPRIEVE_MAPS_H
+#define REPRIEVE_MAPS_H
+
+#include "types.h"
+
+#define SCRATCH_PER_CPU 4 /* slots of scratch space for each possible CPU */
+
+/* Membership of one process; the map's key is the process's number, start tells it from a later owner of it. */
+struct task_entry {
+	__u64 start;
+	struct session_id session;
+	__u32 agent;
+	__u32 zero;
+};
+
+/* A session as the programs need it. */
+struct session_info {
+	__u64 ws_ino;
+	__u32 ws_dev;
+	__u32 agent;
+	__u32 zero;
+	__u32 ws_name_length;
+	char ws_name[WORKSPACE_BYTES];
+};
+
+/* Which policy is in force (0 or 1), and what it asks of the programs; written by userspace (judge.bpf.c). */
+struct settings {
+	__u32 active_policy;
+	__u32 watch_exe; /* the policy knows agents by executable */
+	__u32 watch_cgroups; /* ... by cgroup */
+	__u32 guard_overwrite; /* some rule answers an overwrite with more than a record */
+	__u32 inspect_maps; /* files that a session maps are looked through for libpq */
+};
+
+/* Files looked through for libpq already; the generation and size tell a file that took a freed inode number over. */
+struct file_key {
+	__u64 ino;
+	__u64 size;
+	__u32 dev;
+	__u32 generation;
+};
+
+enum inspected { INSPECT_PENDING = 0, INSPECT_DONE = 1 };
+
+/* One line of the process snapshot: what /proc tells only to a hundredth of a second. */
+struct snapshot_entry {
+	__u32 tgid;
+	__u32 ppid;
+	__u64 start;
+	__u64 cgroup;
+	struct session_id session;
+};
+
+_Static_assert(sizeof(struct task_entry) == 32, "no padding in a map value");
+_Static_assert(sizeof(struct session_info) == 24 + WORKSPACE_BYTES, "no padding in a map value");
+_Static_assert(sizeof(struct file_key) == 24, "no padding in a map key");
+_Static_assert(sizeof(struct snapshot_entry) == 40, "no padding in a record");
+
+#endif

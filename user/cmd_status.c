@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "commands.h"
+
+#include "control.h"
+#include "event_line.h"
+#include "opts.h"
+#include "table.h"
+#include "util.h"
+
+#define LABEL_COLUMNS 12
+
+static const struct option_spec spec = {
+	.summary = "Shows what the daemon guards and how well: tier by operation, policy, sessions, counts, losses.",
+	.examples = "  sudo reprieve status\n"
+		    "  sudo reprieve status --json | jq .losses.total\n",
+	.common = COMMON_SOCKET | COMMON_JSON | COMMON_COLOR,
+};
+
+struct status {
+	json_t *object;
+	bool color;
+	int error; /* -ENOMEM, once it happened */
+};
+
+static const char bold[] = "\033[1m", red[] = "\033[31m", yellow[] = "\033[33m", plain[] = "\033[0m";
+
+static int64_t number_of(json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+static const char *text_of(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "?";
+}
+
+static void paint(const struct status *status, const char *code)
+{
+	if (status->color)
+		fputs(code, stdout);
+}
+
+static void print_label(const struct status *status, const char *label)
+{
+	paint(status, bold);
+	printf("%-*s", LABEL_COLUMNS, label);
+	paint(status, plain);
+}
+
+static void print_safe(struct status *status, const char *text)
+{
+	_cleanup_buffer_ struct buffer safe = {};
+
+	line_add_text(&safe, text);
+	fwrite(safe.data, 1, safe.length, stdout);
+	status->error = safe.error ? safe.error : status->error;
+}
+
+static void print_duration(int64_t msec)
+{
+	int64_t minutes = msec / 60000;
+
+	if (minutes < 1)
+		printf("%jd s", (intmax_t)(msec / 1000));
+	else if (minutes < 60)
+		printf("%jd min", (intmax_t)minutes);
+	else if (minutes < 48 * 60)
+		printf("%jd h %jd min", (intmax_t)(minutes / 60), (intmax_t)(minutes % 60));
+	else
+		printf("%jd days", (intmax_t)(minutes / 60 / 24));
+}
+
+/* "12 unlink, 3 sql", without what is zero; "none" where all is. */
+static void print_counts(struct status *status, json_t *counts)
+{
+	const char *name, *comma = "";
+	json_t *count;
+
+	json_object_foreach(counts, name, count) {
+		if (!json_integer_value(count))
+			continue;
+		printf("%s%jd ", comma, (intmax_t)json_integer_value(count));
+		print_safe(status, name);
+		comma = ", ";
+	}
+	puts(*comma ? "" : "none");
+}
+
+static void print_head(struct status *status)
+{
+	json_t *object = status->object, *policy = json_object_get(object, "policy");
+	const char *mode = text_of(object, "mode");
+
+	print_label(status, "Daemon");
+	printf("reprieve ");
+	print_safe(status, text_of(object, "version"));
+	printf(", process %jd, up for ", (intmax_t)number_of(object, "pid"));
+	print_duration(number_of(object, "uptime_ms"));
+	putchar('\n');
+
+	print_label(status, "Mode");
+	if (streq(mode, "observe")) {
+		paint(status, yellow);
+		printf("observe: nothing is stopped, every verdict is what it would have been");
+		paint(status, plain);
+	} else {
+		print_safe(status, mode);
+	}
+	putchar('\n');
+
+	print_label(status, "Policy");
+	print_safe(status, text_of(policy, "origin"));
+	printf(" (rules: %jd, default: ", (intmax_t)number_of(policy, "rules"));
+	print_safe(status, text_of(policy, "default"));
+	printf(", generation: %jd)\n", (intmax_t)number_of(policy, "generation"));
+}
+
+static void print_tiers(struct status *status)
+{
+	static const char *const titles[] = {"OPERATION", "TIER", "BY", "NOTE"};
+	_cleanup_(table_cleanup) struct table *table = table_new(titles, ARRAY_SIZE(titles));
+	json_t *row;
+	size_t i;
+
+	if (!table) {
+		status->error = -ENOMEM;
+		return;
+	}
+	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
+		table_add(table, json_string_value(json_object_get(row, "op")));
+		table_add(table, json_string_value(json_object_get(row, "tier")));
+		table_add(table, json_string_value(json_object_get(row, "by")));
+		table_add(table, json_string_value(json_object_get(row, "note")));
+	}
+	putchar('\n');
+	if (table_print(table, stdout, "", status->color))
+		status->error = -ENOMEM;
+	putchar('\n');
+}
+
+static void print_activity(struct status *status)
+{
+	json_t *object = status->object, *counts = json_object_get(object, "counts");
+
+	print_label(status, "Sessions");
+	printf("%jd, with %jd processes\n", (intmax_t)number_of(object, "sessions"),
+	       (intmax_t)number_of(object, "processes"));
+	print_label(status, "Operations");
+	print_counts(status, json_object_get(counts, "ops"));
+	print_label(status, "Verdicts");
+	print_counts(status, json_object_get(counts, "verdicts"));
+}
+
+static void print_losses(struct status *status)
+{
+	json_t *losses = json_object_get(status->object, "losses");
+	int64_t total = number_of(losses, "total");
+	int64_t ring = number_of(json_object_get(status->object, "ring"), "bytes");
+
+	print_label(status, "Losses");
+	if (!total) {
+		printf("none (ring buffer of %jd KiB)\n", (intmax_t)(ring / 1024));
+		return;
+	}
+	paint(status, red);
+	printf("%jd records found the ring buffer of %jd KiB full: ", (intmax_t)total, (intmax_t)(ring / 1024));
+	print_counts(status, json_object_get(losses, "records"));
+	paint(status, plain);
+	printf("%*sVerdicts stood all the same; what is missing is their record.\n", LABEL_COLUMNS, "");
+}
+
+static void print_mismatches(struct status *status)
+{
+	int64_t mismatches = number_of(status->object, "mismatches");
+
+	print_label(status, "Mismatches");
+	if (!mismatches) {
+		puts("none");
+		return;
+	}
+	paint(status, red);
+	printf("%jd verdicts of the kernel differ from the same decision made again: a defect, please report it",
+	       (intmax_t)mismatches);
+	paint(status, plain);
+	putchar('\n');
+}
+
+static void print_libraries(struct status *status)
+{
+	const char *label = "Libraries";
+	json_t *library, *function;
+	size_t i, j;
+
+	json_array_foreach(json_object_get(status->object, "libraries"), i, library) {
+		print_label(status, label);
+		print_safe(status, text_of(library, "path"));
+		putchar(':');
+		json_array_foreach(json_object_get(library, "functions"), j, function) {
+			putchar(' ');
+			print_safe(status, json_is_string(function) ? json_string_value(function) : "?");
+		}
+		putchar('\n');
+		label = "";
+	}
+}
+
+static void print_degraded(struct status *status)
+{
+	json_t *degraded = json_object_get(status->object, "degraded"), *sentence;
+	size_t i;
+
+	if (!json_array_size(degraded))
+		return;
+	paint(status, yellow);
+	printf("\nWeaker than the policy asks for (`reprieve doctor` tells how to get more):\n");
+	json_array_foreach(degraded, i, sentence) {
+		printf("  ");
+		print_safe(status, json_is_string(sentence) ? json_string_value(sentence) : "?");
+		putchar('\n');
+	}
+	paint(status, plain);
+}
+
+static int print_status(json_t *object, bool color)
+{
+	static void (*const parts[])(struct status *status) = {
+		print_head,	  print_tiers,	   print_activity, print_losses,
+		print_mismatches, print_libraries, print_degraded,
+	};
+	struct status status = {object, color, 0};
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		parts[i](&status);
+	return status.error;
+}
+
+static int print_json(json_t *object)
+{
+	if (json_dumpf(object, stdout, JSON_COMPACT))
+		return -ENOMEM;
+	putchar('\n');
+	return 0;
+}
+
+int cmd_status(int argc, char **argv)
+{
+	struct common_options common;
+	struct control_error error;
+	json_t *result;
+	int code, failed;
+
+	code = options_parse(&spec, argc, argv, NULL, &common);
+	if (code)
+		return code;
+	failed = control_call(common.socket, json_pack("{s:s}", "command", "status"), &error, &result);
+	if (failed)
+		return control_report(failed, &error);
+	failed = common.json ? print_json(result) : print_status(result, common.color);
+	json_decref(result);
+	if (failed)
+		log_error("status: %s", strerror(-failed));
+	return failed ? EXIT_FAILED : EXIT_DONE;
+}

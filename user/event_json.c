@@ -1,0 +1,954 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "event_json.h"
+
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define ANCESTRY_SHOWN 64
+
+/* A string literal with its length, known to the compiler. */
+#define add_literal(buffer, literal) buffer_add(buffer, "" literal, sizeof(literal) - 1)
+
+/* ---- text ---- */
+
+/*
+ * Length of the UTF-8 sequence at `at`, 0 where there is none: RFC 3629, table 3-7 of the Unicode standard (no
+ * overlong forms, no surrogates, nothing past U+10FFFF).
+ */
+static size_t utf8_sequence(const unsigned char *at, size_t left)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	size_t length;
+
+	if (at[0] >= 0xc2 && at[0] <= 0xdf)
+		length = 2;
+	else if (at[0] >= 0xe0 && at[0] <= 0xef)
+		length = 3;
+	else if (at[0] >= 0xf0 && at[0] <= 0xf4)
+		length = 4;
+	else
+		return 0;
+	if (at[0] == 0xe0)
+		low = 0xa0;
+	else if (at[0] == 0xed)
+		high = 0x9f;
+	else if (at[0] == 0xf0)
+		low = 0x90;
+	else if (at[0] == 0xf4)
+		high = 0x8f;
+	if (left < length || at[1] < low || at[1] > high)
+		return 0;
+	for (size_t i = 2; i < length; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return length;
+}
+
+/* What follows a backslash for the bytes that must be escaped; 'u': \u00XX; 1: not ASCII; 0: stands for itself. */
+static const char escapes[256] = {
+	[0x00 ... 0x07] = 'u', ['\b'] = 'b',	      ['\t'] = 't', ['\n'] = 'n',  [0x0b] = 'u', ['\f'] = 'f',
+	['\r'] = 'r',	       [0x0e ... 0x1f] = 'u', ['"'] = '"',  ['\\'] = '\\', [0x7f] = 'u', [0x80 ... 0xff] = 1,
+};
+
+static char *put_u00(char *to, unsigned char byte)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	memcpy(to, "\\u00", 4);
+	to[4] = digits[byte >> 4];
+	to[5] = digits[byte & 15];
+	return to + 6;
+}
+
+/* Each byte takes at most 6; returns the end of what was written. */
+static char *put_text(char *to, struct span text, bool *ret_foreign)
+{
+	const unsigned char *from = (const unsigned char *)text.data;
+
+	for (size_t i = 0; i < text.length;) {
+		char escape = escapes[from[i]];
+		size_t sequence;
+
+		if (!escape) {
+			*to++ = (char)from[i++];
+			continue;
+		}
+		sequence = escape == 1 ? utf8_sequence(from + i, text.length - i) : 0;
+		if (sequence) {
+			memcpy(to, from + i, sequence);
+			to += sequence;
+			i += sequence;
+			continue;
+		}
+		if (escape != 1 && escape != 'u') {
+			*to++ = '\\';
+			*to++ = escape;
+		} else {
+			to = put_u00(to, from[i]);
+			*ret_foreign |= escape == 1;
+		}
+		i++;
+	}
+	return to;
+}
+
+bool json_add_text(struct buffer *buffer, struct span text)
+{
+	bool foreign = false;
+	char *to;
+
+	if (!text.data) {
+		add_literal(buffer, "null");
+		return false;
+	}
+	if (text.length > SIZE_MAX / 8) {
+		buffer->error = -ENOMEM;
+		return false;
+	}
+	to = buffer_reserve(buffer, text.length * 6 + 2);
+	if (!to)
+		return false;
+	*to++ = '"';
+	to = put_text(to, text, &foreign);
+	*to++ = '"';
+	buffer->length = (size_t)(to - buffer->data);
+	return foreign;
+}
+
+/* RFC 4648, section 4. */
+void json_add_base64(struct buffer *buffer, struct span text)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const unsigned char *from = (const unsigned char *)text.data;
+
+	buffer_char(buffer, '"');
+	for (size_t i = 0; i < text.length; i += 3) {
+		size_t left = text.length - i;
+		uint32_t bits =
+			(uint32_t)from[i] << 16 | (left > 1 ? from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
+		char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], left > 1 ? digits[bits >> 6 & 63] : '=',
+				left > 2 ? digits[bits & 63] : '='};
+
+		buffer_add(buffer, four, sizeof(four));
+	}
+	buffer_char(buffer, '"');
+}
+
+static void add_key(struct buffer *buffer, const char *key, const char *suffix)
+{
+	add_literal(buffer, ",\"");
+	buffer_text(buffer, key);
+	buffer_text(buffer, suffix);
+	add_literal(buffer, "\":");
+}
+
+void json_add_member(struct buffer *buffer, const char *key, struct span text)
+{
+	add_key(buffer, key, "");
+	if (!json_add_text(buffer, text))
+		return;
+	add_key(buffer, key, "_raw");
+	json_add_base64(buffer, text);
+}
+
+static void add_number(struct buffer *buffer, const char *key, uint64_t value)
+{
+	add_key(buffer, key, "");
+	buffer_unsigned(buffer, value);
+}
+
+/* ---- time ---- */
+
+/* Days since 1970 to a date of the proleptic Gregorian calendar: eras of 400 years that begin on 1 March. */
+static void civil_date(int64_t days, unsigned int *ret_year, unsigned int *ret_month, unsigned int *ret_day)
+{
+	int64_t shifted = days + 719468; /* from 0000-03-01 */
+	int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+	unsigned int day_of_era = (unsigned int)(shifted - era * 146097);
+	unsigned int year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+	unsigned int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+	unsigned int month = (5 * day_of_year + 2) / 153; /* 0 is March */
+
+	*ret_day = day_of_year - (153 * month + 2) / 5 + 1;
+	*ret_month = month < 10 ? month + 3 : month - 9;
+	*ret_year = (unsigned int)(year_of_era + era * 400 + (*ret_month <= 2)) % 10000;
+}
+
+/* 2026-11-22T07:00:00 */
+static void format_second(int64_t second, char text[40])
+{
+	int64_t days = second / 86400 - (second % 86400 < 0);
+	unsigned int of_day = (unsigned int)(second - days * 86400);
+	unsigned int year, month, day;
+
+	civil_date(days, &year, &month, &day);
+	snprintf(text, 40, "%04u-%02u-%02uT%02u:%02u:%02u", year, month, day, of_day / 3600, of_day / 60 % 60,
+		 of_day % 60);
+}
+
+static void add_fraction(struct buffer *buffer, uint32_t ns)
+{
+	char text[] = ".000000000Z";
+
+	for (int i = 9; i > 0; i--, ns /= 10)
+		text[i] = (char)('0' + ns % 10);
+	buffer_add(buffer, text, sizeof(text) - 1);
+}
+
+static int64_t split_second(int64_t real_ns, uint32_t *ret_ns)
+{
+	int64_t second = real_ns / (int64_t)NSEC_PER_SEC - (real_ns % (int64_t)NSEC_PER_SEC < 0);
+
+	*ret_ns = (uint32_t)((uint64_t)real_ns - (uint64_t)second * NSEC_PER_SEC);
+	return second;
+}
+
+void json_add_time(struct buffer *buffer, int64_t real_ns)
+{
+	char text[40];
+	uint32_t ns;
+
+	format_second(split_second(real_ns, &ns), text);
+	buffer_text(buffer, text);
+	add_fraction(buffer, ns);
+}
+
+static void add_event_time(struct event_writer *writer, uint64_t boot_ns, struct buffer *buffer)
+{
+	uint32_t ns;
+	int64_t second = split_second(clock_real_ns(&writer->clock, boot_ns), &ns);
+
+	if (second != writer->second || !writer->second_text[0]) {
+		format_second(second, writer->second_text);
+		writer->second = second;
+	}
+	buffer_text(buffer, writer->second_text);
+	add_fraction(buffer, ns);
+}
+
+/* ---- what all events share ---- */
+
+int event_writer_init(struct event_writer *writer, const char *host, struct clock clock)
+{
+	struct buffer text = {0};
+	const char *rendered;
+
+	json_add_text(&text, span_of(host));
+	rendered = buffer_string(&text);
+	if (!rendered) {
+		buffer_free(&text);
+		return -ENOMEM;
+	}
+	*writer = (struct event_writer){.clock = clock, .seq = 1, .host = text.data};
+	return 0;
+}
+
+void event_writer_cleanup(struct event_writer *writer)
+{
+	if (!writer)
+		return;
+	free(writer->host);
+	writer->host = NULL;
+}
+
+static void begin_event(struct event_writer *writer, const char *kind, uint64_t time, struct buffer *buffer)
+{
+	add_literal(buffer, "{\"v\":1,\"time\":\"");
+	add_event_time(writer, time, buffer);
+	add_literal(buffer, "\",\"host\":");
+	buffer_text(buffer, writer->host);
+	add_literal(buffer, ",\"seq\":");
+	buffer_unsigned(buffer, writer->seq);
+	add_literal(buffer, ",\"kind\":\"");
+	buffer_text(buffer, kind);
+	add_literal(buffer, "\"");
+}
+
+/* Takes back what was written where memory ran out in between. */
+static int end_event(struct event_writer *writer, struct buffer *buffer, size_t start)
+{
+	add_literal(buffer, "}\n");
+	if (buffer->error) {
+		buffer->length = start;
+		return buffer->error;
+	}
+	writer->seq++;
+	return 0;
+}
+
+/* ---- session ---- */
+
+static int render_session(struct session *session)
+{
+	_cleanup_buffer_ struct buffer text = {0};
+
+	if (session->json)
+		return 0;
+	add_literal(&text, "{\"id\":\"");
+	buffer_text(&text, session->text_id);
+	add_literal(&text, "\"");
+	json_add_member(&text, "name", span_of(session->name));
+	json_add_member(&text, "agent", span_of(session->agent_name));
+	json_add_member(&text, "workspace", span_of(session->workspace));
+	add_literal(&text, "}");
+	if (text.error)
+		return text.error;
+	session->json_length = text.length;
+	session->json = take_pointer(text.data);
+	return 0;
+}
+
+static void add_session(struct buffer *buffer, const struct session *session)
+{
+	/* The rendered text is a cache: the session stays what it is. */
+	int r = render_session((struct session *)session);
+
+	add_literal(buffer, ",\"session\":");
+	if (r < 0)
+		buffer->error = r;
+	else
+		buffer_add(buffer, session->json, session->json_length);
+}
+
+/* ---- process ---- */
+
+static size_t next_arg(struct span args, size_t at, struct span *ret_arg)
+{
+	const char *nul = memchr(args.data + at, '\0', args.length - at);
+	size_t end = nul ? (size_t)(nul - args.data) : args.length;
+
+	*ret_arg = (struct span){args.data + at, end - at};
+	return end + 1;
+}
+
+static void add_args(struct buffer *buffer, const struct program *program)
+{
+	bool foreign = false;
+	struct span arg;
+
+	add_literal(buffer, ",\"args\":");
+	if (!program->args.data || program->flags & EXEC_ARGS_UNREAD) {
+		add_literal(buffer, "null");
+		return;
+	}
+	buffer_char(buffer, '[');
+	for (size_t at = 0; at < program->args.length;) {
+		if (at)
+			buffer_char(buffer, ',');
+		at = next_arg(program->args, at, &arg);
+		foreign |= json_add_text(buffer, arg);
+	}
+	buffer_char(buffer, ']');
+	if (foreign)
+		add_literal(buffer, ",\"args_raw\":[");
+	for (size_t at = 0; foreign && at < program->args.length;) {
+		if (at)
+			buffer_char(buffer, ',');
+		at = next_arg(program->args, at, &arg);
+		json_add_base64(buffer, arg);
+	}
+	if (foreign)
+		buffer_char(buffer, ']');
+}
+
+static void render_rest(struct buffer *text, const struct program *program)
+{
+	add_args(text, program);
+	if (program->flags & EXEC_ARGS_CUT) {
+		add_literal(text, ",\"args_cut\":true");
+		add_number(text, "argc", program->argc);
+	}
+	json_add_member(text, "cwd", program->cwd);
+}
+
+static int render_program(struct program *program)
+{
+	_cleanup_buffer_ struct buffer exe = {0};
+	_cleanup_buffer_ struct buffer rest = {0};
+
+	if (program->json_exe)
+		return 0;
+	json_add_member(&exe, "exe", program->flags & EXEC_PATH_UNKNOWN ? (struct span){NULL, 0} : program->exe);
+	render_rest(&rest, program);
+	if (exe.error || rest.error)
+		return -ENOMEM;
+	program->json_exe_length = exe.length;
+	program->json_rest_length = rest.length;
+	program->json_exe = take_pointer(exe.data);
+	program->json_rest = take_pointer(rest.data);
+	return 0;
+}
+
+/* exe, and where `whole` args and cwd too. */
+static void add_program(struct buffer *buffer, struct program *program, bool whole)
+{
+	int r = program ? render_program(program) : 0;
+
+	if (r < 0) {
+		buffer->error = r;
+	} else if (program) {
+		buffer_add(buffer, program->json_exe, program->json_exe_length);
+		if (whole)
+			buffer_add(buffer, program->json_rest, program->json_rest_length);
+	} else if (whole) {
+		add_literal(buffer, ",\"exe\":null,\"args\":null,\"cwd\":null");
+	} else {
+		add_literal(buffer, ",\"exe\":null");
+	}
+}
+
+static struct span comm_of(const char *comm)
+{
+	return (struct span){comm, strnlen(comm, COMM_BYTES)};
+}
+
+static void add_process_rest(struct buffer *buffer, const struct process *process)
+{
+	const struct cgroup *cgroup = process ? process->cgroup : NULL;
+
+	add_program(buffer, process ? process->program : NULL, true);
+	json_add_member(buffer, "cgroup", span_of(cgroup ? cgroup->path : NULL));
+	if (!process || process_incomplete(process))
+		add_literal(buffer, ",\"incomplete\":true");
+	buffer_char(buffer, '}');
+}
+
+/* The process as it acts: numbers and comm are the record's, of the thread and the moment. */
+static void add_actor(struct buffer *buffer, const struct actor *actor, const struct process *process)
+{
+	add_literal(buffer, ",\"process\":{\"pid\":");
+	buffer_unsigned(buffer, actor->process.pid);
+	add_number(buffer, "tid", actor->tid);
+	add_number(buffer, "ppid", actor->ppid);
+	add_number(buffer, "start", actor->process.start);
+	add_number(buffer, "uid", actor->uid);
+	add_number(buffer, "gid", actor->gid);
+	json_add_member(buffer, "comm", comm_of(actor->comm));
+	add_process_rest(buffer, process);
+}
+
+static void add_process(struct buffer *buffer, const struct process *process)
+{
+	add_literal(buffer, ",\"process\":{\"pid\":");
+	buffer_unsigned(buffer, process->id.pid);
+	add_number(buffer, "start", process->id.start);
+	add_number(buffer, "uid", process->uid);
+	add_number(buffer, "gid", process->gid);
+	json_add_member(buffer, "comm", process_comm(process));
+	add_process_rest(buffer, process);
+}
+
+static void add_ancestor(struct buffer *buffer, const struct process *process)
+{
+	add_literal(buffer, "{\"pid\":");
+	buffer_unsigned(buffer, process->id.pid);
+	json_add_member(buffer, "comm", process_comm(process));
+	add_program(buffer, process->program, false);
+	buffer_char(buffer, '}');
+}
+
+/* From the parent up to where the session begins; of a very long line the part next to the process and the end. */
+static void add_ancestry(struct buffer *buffer, const struct process *process)
+{
+	uint64_t omitted = process->omitted;
+	size_t shown = 0;
+
+	add_literal(buffer, ",\"ancestry\":[");
+	for (const struct process *up = process_ancestor(process), *next; up; up = next) {
+		next = process_ancestor(up);
+		if (shown >= ANCESTRY_SHOWN && next) {
+			omitted += 1 + up->omitted;
+			continue;
+		}
+		if (shown++)
+			buffer_char(buffer, ',');
+		add_ancestor(buffer, up);
+		omitted += next ? up->omitted : 0;
+	}
+	buffer_char(buffer, ']');
+	if (omitted)
+		add_number(buffer, "ancestry_omitted", omitted);
+}
+
+static void add_who(struct buffer *buffer, const struct event *event, const struct process *process)
+{
+	const struct actor *actor = event_actor(event);
+
+	if (process)
+		add_session(buffer, process->session);
+	else
+		add_literal(buffer, ",\"session\":null");
+	add_actor(buffer, actor, process);
+	if (process)
+		add_ancestry(buffer, process);
+	else
+		add_literal(buffer, ",\"ancestry\":null");
+}
+
+/* ---- target ---- */
+
+static const char *file_type(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "\"file\"";
+	case S_IFDIR:
+		return "\"directory\"";
+	case S_IFLNK:
+		return "\"symlink\"";
+	case S_IFBLK:
+		return "\"block\"";
+	case S_IFCHR:
+		return "\"char\"";
+	case S_IFIFO:
+		return "\"fifo\"";
+	case S_IFSOCK:
+		return "\"socket\"";
+	}
+	return "null";
+}
+
+static void add_number_or_null(struct buffer *buffer, const char *key, bool known, uint64_t value)
+{
+	add_key(buffer, key, "");
+	if (known)
+		buffer_unsigned(buffer, value);
+	else
+		add_literal(buffer, "null");
+}
+
+/* "type":... without a comma before. */
+static void add_inode(struct buffer *buffer, const struct target *target, bool size_known)
+{
+	add_literal(buffer, "\"type\":");
+	buffer_text(buffer, file_type(target->mode));
+	add_literal(buffer, ",\"dev\":");
+	if (target->dev) {
+		buffer_char(buffer, '"');
+		buffer_unsigned(buffer, target->dev >> 20);
+		buffer_char(buffer, ':');
+		buffer_unsigned(buffer, target->dev & 0xfffff);
+		buffer_char(buffer, '"');
+	} else {
+		add_literal(buffer, "null");
+	}
+	add_number_or_null(buffer, "ino", target->dev, target->ino);
+	add_number_or_null(buffer, "size", size_known, target->size);
+	add_number_or_null(buffer, "nlink", target->dev, target->nlink);
+}
+
+static void add_replaced(struct buffer *buffer, const struct record_op *op)
+{
+	if (op->flags & OP_EXCHANGE)
+		add_literal(buffer, ",\"exchange\":true");
+	if (op->flags & OP_REPLACED) {
+		add_literal(buffer, ",\"replaced\":{");
+		add_inode(buffer, &op->replaced, op->replaced.dev);
+		buffer_char(buffer, '}');
+	} else if (op->flags & OP_REPLACED_UNKNOWN) {
+		add_literal(buffer, ",\"replaced\":null");
+	}
+}
+
+struct flag_name {
+	uint32_t flag;
+	const char *name;
+};
+
+/* The names of the flags that are set, as an array; nothing where none is. */
+static void add_flags(struct buffer *buffer, const char *key, uint32_t flags, const struct flag_name *names,
+		      size_t count)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!(flags & names[i].flag))
+			continue;
+		if (first)
+			add_key(buffer, key, "");
+		buffer_char(buffer, first ? '[' : ',');
+		buffer_char(buffer, '"');
+		buffer_text(buffer, names[i].name);
+		buffer_char(buffer, '"');
+		first = false;
+	}
+	if (!first)
+		buffer_char(buffer, ']');
+}
+
+/* How far the path can be relied on. */
+static const struct flag_name path_notes[] = {
+	{OP_PATH_UNKNOWN, "unknown"},
+	{OP_NEW_PATH_UNKNOWN, "new-path-unknown"},
+	{OP_PATH_LATE, "read-after-the-call"},
+	{OP_PATH_AS_GIVEN, "as-given"},
+};
+
+static void add_arguments(struct buffer *buffer, const struct event *event)
+{
+	const struct record_op *op = &event->op;
+	__u64 new_size;
+
+	if (event_new_size(event, &new_size))
+		add_number(buffer, "new_size", new_size);
+	if (op->op == OP_OVERWRITE)
+		add_number(buffer, "fallocate_mode", op->argument);
+	if (op->op == OP_RAWWRITE)
+		add_number(buffer, "open_flags", op->argument);
+	if (op->op == OP_RENAME && op->argument)
+		add_number(buffer, "rename_flags", op->argument);
+}
+
+static void add_target(struct buffer *buffer, const struct event *event)
+{
+	const struct record_op *op = &event->op;
+	struct span path = event_text(event, op->path);
+	struct span new_path = event_text(event, op->new_path);
+
+	add_literal(buffer, ",\"target\":{\"path\":");
+	if (op->flags & OP_PATH_UNKNOWN)
+		path.data = NULL;
+	if (json_add_text(buffer, path)) {
+		add_literal(buffer, ",\"path_raw\":");
+		json_add_base64(buffer, path);
+	}
+	if (op->flags & OP_NEW_PATH_UNKNOWN)
+		new_path.data = NULL;
+	if (op->op == OP_RENAME)
+		json_add_member(buffer, "new_path", new_path);
+	if (op->flags & OP_PATH_UNKNOWN || !path.data)
+		add_literal(buffer, ",\"path_known\":false");
+	add_flags(buffer, "path_notes", op->flags, path_notes, ARRAY_SIZE(path_notes));
+	buffer_char(buffer, ',');
+	add_inode(buffer, &op->target, op->flags & OP_SIZE_KNOWN);
+	add_arguments(buffer, event);
+	if (op->op == OP_RENAME)
+		add_replaced(buffer, op);
+	buffer_char(buffer, '}');
+}
+
+/* ---- SQL ---- */
+
+static void add_sql_classes(struct buffer *buffer, uint32_t classes)
+{
+	bool first = true;
+
+	add_literal(buffer, "\"class\":[");
+	for (unsigned int i = 0; i < SQL_CLASS_COUNT; i++) {
+		if (!(classes >> i & 1))
+			continue;
+		buffer_text(buffer, first ? "\"" : ",\"");
+		buffer_text(buffer, sql_class_name(i));
+		buffer_char(buffer, '"');
+		first = false;
+	}
+	buffer_char(buffer, ']');
+}
+
+static void add_sql_tables(struct buffer *buffer, const struct event_sql *sql)
+{
+	if (!sql->tables_known) {
+		add_literal(buffer, ",\"tables\":null");
+		return;
+	}
+	add_literal(buffer, ",\"tables\":[");
+	for (size_t i = 0; i < sql->table_count; i++) {
+		if (i)
+			buffer_char(buffer, ',');
+		json_add_text(buffer, span_of(sql->tables[i]));
+	}
+	buffer_char(buffer, ']');
+}
+
+static void add_sql_statement(struct buffer *buffer, const struct event *event, const struct event_sql *sql)
+{
+	struct span statement = event_text(event, event->sql.statement);
+	bool cut = event->sql.flags & OP_TEXT_CUT;
+
+	if (event->sql.flags & OP_TEXT_UNREAD)
+		statement.data = NULL;
+	if (sql && sql->statement.data) {
+		statement = sql->statement;
+		cut = sql->cut;
+	}
+	json_add_member(buffer, "statement", statement);
+	if (cut)
+		add_literal(buffer, ",\"statement_cut\":true");
+}
+
+/* Database, user, host and port are null where they were not learned: a statement always has them. */
+static void add_sql(struct buffer *buffer, const struct event *event, const struct event_sql *sql)
+{
+	static const struct event_sql nothing;
+	const struct event_sql *known = sql ? sql : &nothing;
+	const char *function = known->function ? known->function : libpq_function_name(event->sql.function);
+
+	add_literal(buffer, ",\"sql\":{");
+	if (sql)
+		add_sql_classes(buffer, sql->classes);
+	else
+		add_literal(buffer, "\"class\":null");
+	add_sql_statement(buffer, event, sql);
+	add_sql_tables(buffer, known);
+	json_add_member(buffer, "function", span_of(function));
+	json_add_member(buffer, "database", span_of(known->database));
+	json_add_member(buffer, "user", span_of(known->user));
+	json_add_member(buffer, "host", span_of(known->host));
+	add_number_or_null(buffer, "port", known->port, known->port);
+	if (known->trust)
+		json_add_member(buffer, "judged_by", span_of(known->trust));
+	buffer_char(buffer, '}');
+}
+
+/* ---- operations ---- */
+
+struct call_name {
+	uint16_t number;
+	const char *name;
+};
+
+static const struct call_name system_calls[] = {
+	{SYS_open, "open"},	      {SYS_openat, "openat"},	  {SYS_openat2, "openat2"},
+	{SYS_creat, "creat"},	      {SYS_unlink, "unlink"},	  {SYS_unlinkat, "unlinkat"},
+	{SYS_rmdir, "rmdir"},	      {SYS_rename, "rename"},	  {SYS_renameat, "renameat"},
+	{SYS_renameat2, "renameat2"}, {SYS_truncate, "truncate"}, {SYS_ftruncate, "ftruncate"},
+	{SYS_fallocate, "fallocate"}, {SYS_execve, "execve"},	  {SYS_execveat, "execveat"},
+};
+
+static const char *const hook_names[HOOK_COUNT] = {
+	[HOOK_PATH_UNLINK] = "path_unlink",	[HOOK_PATH_RMDIR] = "path_rmdir",
+	[HOOK_PATH_RENAME] = "path_rename",	[HOOK_PATH_TRUNCATE] = "path_truncate",
+	[HOOK_FILE_TRUNCATE] = "file_truncate", [HOOK_FILE_PERMISSION] = "file_permission",
+	[HOOK_FILE_OPEN] = "file_open",		[HOOK_BPRM_CHECK] = "bprm_check_security",
+};
+
+/* What was called; a system call that has no name here is written as its number. */
+static void add_source(struct buffer *buffer, const struct record_op *op)
+{
+	if (op->source == SOURCE_LSM && op->detail < HOOK_COUNT)
+		json_add_member(buffer, "hook", span_of(hook_names[op->detail]));
+	if (op->source == SOURCE_LIBC)
+		add_literal(buffer, ",\"source\":\"libc\"");
+	if (op->source != SOURCE_SYSCALL)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(system_calls); i++) {
+		if (system_calls[i].number == op->detail) {
+			json_add_member(buffer, "syscall", span_of(system_calls[i].name));
+			return;
+		}
+	}
+	add_number(buffer, "syscall", op->detail);
+}
+
+/* How the decision came about, and by which way the call came. */
+static const struct flag_name op_notes[] = {
+	{OP_UNCERTAIN, "uncertain"},   {OP_BY_NEW_PATH, "by-new-path"}, {OP_ANCESTOR, "ancestor"},
+	{OP_CONSULT, "consulted"},     {OP_IO_URING, "io_uring"},	{OP_COMPAT, "32-bit"},
+	{OP_NOT_LOST, "nothing-lost"},
+};
+
+static const char *enforced_of(const struct op_report *report, uint32_t flags)
+{
+	if (report->enforced)
+		return report->enforced;
+	if (report->verdict == VERDICT_ALLOW)
+		return NULL;
+	if (flags & OP_OBSERVED)
+		return "observe";
+	if (flags & OP_DENIED_INSTEAD)
+		return verdict_name(VERDICT_DENY);
+	if (flags & OP_WEAKENED)
+		return verdict_name(VERDICT_ALERT);
+	return flags & OP_ACT_FAILED ? "failed" : NULL;
+}
+
+static void add_enforcement(struct buffer *buffer, const struct op_report *report)
+{
+	uint32_t flags = event_op_flags(report->event);
+	const char *enforced = enforced_of(report, flags);
+
+	if (enforced)
+		json_add_member(buffer, "enforced", span_of(enforced));
+	if (report->verdict > VERDICT_ALERT)
+		buffer_text(buffer, flags & OP_ACTED || report->acted ? ",\"acted\":true" : ",\"acted\":false");
+	if (flags & OP_JUDGED_LATE)
+		add_literal(buffer, ",\"late\":true");
+	add_flags(buffer, "notes", flags, op_notes, ARRAY_SIZE(op_notes));
+}
+
+static void add_result(struct buffer *buffer, const struct event *event)
+{
+	add_literal(buffer, ",\"result\":");
+	if (event->head.kind == RECORD_OP && event->op.flags & OP_RESULT_KNOWN)
+		buffer_signed(buffer, event->op.result);
+	else
+		add_literal(buffer, "null");
+}
+
+static void add_decision(struct buffer *buffer, const struct op_report *report)
+{
+	add_literal(buffer, ",\"op\":\"");
+	buffer_text(buffer, op_name(event_op(report->event)));
+	add_literal(buffer, "\",\"verdict\":\"");
+	buffer_text(buffer, verdict_name(report->verdict));
+	buffer_char(buffer, '"');
+	if (report->rule || report->rule_unknown)
+		json_add_member(buffer, "rule", span_of(report->rule));
+	if (report->tier != TIER_NONE)
+		json_add_member(buffer, "tier", span_of(tier_name(report->tier)));
+	if (report->hold)
+		add_number(buffer, "hold", report->hold);
+	add_result(buffer, report->event);
+	add_enforcement(buffer, report);
+}
+
+int event_json_op(struct event_writer *writer, const struct op_report *report, struct buffer *buffer)
+{
+	const struct event *event = report->event;
+	size_t start = buffer->length;
+
+	begin_event(writer, "op", event->head.time, buffer);
+	add_decision(buffer, report);
+	if (event->head.kind == RECORD_OP)
+		add_source(buffer, &event->op);
+	add_who(buffer, event, report->process);
+	if (event->head.kind == RECORD_SQL)
+		add_sql(buffer, event, report->sql);
+	else
+		add_target(buffer, event);
+	return end_event(writer, buffer, start);
+}
+
+/* ---- other kinds ---- */
+
+const char *session_how(const struct session *session)
+{
+	if (session->flags & EXEC_BY_RUN)
+		return "run";
+	if (session->flags & EXEC_BY_CGROUP)
+		return "cgroup";
+	if (session->flags & EXEC_BY_SCRIPT)
+		return "script";
+	if (session->flags & EXEC_BY_EXE)
+		return "exe";
+	return session->flags & EXEC_BY_ENVIRON ? "env" : NULL;
+}
+
+static void add_counts(struct buffer *buffer, const uint64_t *counts, size_t count, const char *(*name)(unsigned int))
+{
+	bool first = true;
+
+	buffer_char(buffer, '{');
+	for (size_t i = 0; i < count; i++) {
+		if (!counts[i])
+			continue;
+		buffer_text(buffer, first ? "\"" : ",\"");
+		buffer_text(buffer, name((unsigned int)i));
+		add_literal(buffer, "\":");
+		buffer_unsigned(buffer, counts[i]);
+		first = false;
+	}
+	buffer_char(buffer, '}');
+}
+
+static void add_totals(struct buffer *buffer, const char *key, const struct session_totals *totals)
+{
+	add_key(buffer, key, "");
+	add_literal(buffer, "{\"ops\":");
+	add_counts(buffer, totals->ops, OP_COUNT, op_name);
+	add_literal(buffer, ",\"verdicts\":");
+	add_counts(buffer, totals->verdicts, VERDICT_COUNT, verdict_name);
+	add_number(buffer, "files_lost", totals->files_lost);
+	add_number(buffer, "bytes_lost", totals->bytes_lost);
+	add_number(buffer, "files_spared", totals->files_spared);
+	add_number(buffer, "bytes_spared", totals->bytes_spared);
+	buffer_char(buffer, '}');
+}
+
+int event_json_session(struct event_writer *writer, const struct session *session, bool end, uint64_t time,
+		       struct buffer *buffer)
+{
+	size_t start = buffer->length;
+
+	begin_event(writer, "session", time, buffer);
+	buffer_text(buffer, end ? ",\"change\":\"end\"" : ",\"change\":\"start\"");
+	json_add_member(buffer, "how", span_of(session_how(session)));
+	add_session(buffer, session);
+	if (session->root)
+		add_process(buffer, session->root);
+	if (session->incomplete)
+		add_literal(buffer, ",\"incomplete\":true");
+	if (end) {
+		add_number(buffer, "duration_ns", time > session->began ? time - session->began : 0);
+		add_number(buffer, "processes", session->processes);
+		add_totals(buffer, "totals", &session->totals);
+	}
+	return end_event(writer, buffer, start);
+}
+
+static const char *record_kind_name(unsigned int kind)
+{
+	static const char *const names[RECORD_KIND_COUNT] = {
+		[RECORD_FORK] = "fork", [RECORD_EXEC] = "exec", [RECORD_EXIT] = "exit", [RECORD_OP] = "op",
+		[RECORD_SQL] = "sql",	[RECORD_MAP] = "map",	[RECORD_JOIN] = "join", [RECORD_LOSS] = "loss",
+	};
+
+	return kind < RECORD_KIND_COUNT && names[kind] ? names[kind] : "?";
+}
+
+int event_json_loss(struct event_writer *writer, const struct event *event, struct buffer *buffer)
+{
+	size_t start = buffer->length;
+	uint64_t total = 0;
+
+	for (unsigned int i = 0; i < RECORD_KIND_COUNT; i++)
+		total += event->loss.lost[i];
+	begin_event(writer, "loss", event->head.time, buffer);
+	add_literal(buffer, ",\"at\":\"ring\",\"lost\":");
+	add_counts(buffer, (const uint64_t *)event->loss.lost, RECORD_KIND_COUNT, record_kind_name);
+	add_number(buffer, "total", total);
+	return end_event(writer, buffer, start);
+}
+
+int event_json_object(struct event_writer *writer, const char *kind, uint64_t time, json_t *fields,
+		      struct buffer *buffer)
+{
+	char *text = json_dumps(fields, JSON_COMPACT | JSON_ENCODE_ANY);
+	size_t length = text ? strlen(text) : 0;
+	size_t start = buffer->length;
+
+	if (!text)
+		return -ENOMEM;
+	begin_event(writer, kind, time, buffer);
+	if (length > 2) {
+		buffer_char(buffer, ',');
+		buffer_add(buffer, text + 1, length - 2);
+	}
+	free(text);
+	return end_event(writer, buffer, start);
+}
+
+int session_json_row(const struct session *session, struct buffer *buffer)
+{
+	size_t start = buffer->length;
+
+	add_literal(buffer, "{\"id\":\"");
+	buffer_text(buffer, session->text_id);
+	add_literal(buffer, "\"");
+	json_add_member(buffer, "name", span_of(session->name));
+	json_add_member(buffer, "agent", span_of(session->agent_name));
+	json_add_member(buffer, "how", span_of(session_how(session)));
+	add_number_or_null(buffer, "pid", session->id.pid, session->id.pid);
+	add_number(buffer, "processes", session->alive);
+	json_add_member(buffer, "workspace", span_of(session->workspace));
+	add_literal(buffer, ",\"started\":\"");
+	json_add_time(buffer, session->began_real);
+	add_literal(buffer, "\"");
+	if (session->incomplete)
+		add_literal(buffer, ",\"incomplete\":true");
+	add_totals(buffer, "counts", &session->totals);
+	buffer_char(buffer, '}');
+	if (buffer->error)
+		buffer->length = start;
+	return buffer->error;
+}

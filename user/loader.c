@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "loader.h"
+
+#include <stdarg.h>
+#include <sys/wait.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "maps.h"
+#include "reprieve.skel.h"
+
+#define RING_BYTES (32u << 20)
+
+struct guard {
+	struct reprieve *skel;
+	struct guard_tier tiers[OP_COUNT];
+	struct bpf_link **links;
+	size_t link_count;
+	uint32_t active; /* slot of the policy in force */
+	size_t ring_bytes;
+};
+
+enum need {
+	NEED_ALWAYS = 0, /* on every tier */
+	NEED_LSM = 1, /* on the lsm tier */
+	NEED_LSM_OVERWRITE = 2, /* there, where overwrites are guarded */
+	NEED_FEXIT = 3, /* there, where fexit works */
+	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
+	NEED_BY_HAND = 5, /* attached to each library as it is found */
+};
+
+/* Every program, when it is armed, and what it is attached to where its section does not say. */
+struct program_row {
+	const char *name;
+	enum need need;
+	const char *tracepoint; /* of "syscalls" */
+	const char *btf_function; /* armed only where the kernel's BTF has it */
+	bool optional; /* its absence is no loss on kernels that do not have the system call */
+};
+
+static const struct program_row program_rows[] = {
+	{"process_fork", NEED_ALWAYS, NULL, NULL, false},
+	{"process_exec", NEED_ALWAYS, NULL, NULL, false},
+	{"process_exit", NEED_ALWAYS, NULL, NULL, false},
+	{"cgroup_made", NEED_ALWAYS, NULL, NULL, false},
+	{"cgroup_gone", NEED_ALWAYS, NULL, NULL, false},
+	{"cgroup_attached", NEED_ALWAYS, NULL, NULL, false},
+	{"snapshot", NEED_BY_HAND, NULL, NULL, false},
+	{"guard_unlink", NEED_LSM, NULL, "bpf_lsm_path_unlink", false},
+	{"guard_rmdir", NEED_LSM, NULL, "bpf_lsm_path_rmdir", false},
+	{"guard_rename", NEED_LSM, NULL, "bpf_lsm_path_rename", false},
+	{"guard_path_truncate", NEED_LSM, NULL, "bpf_lsm_path_truncate", false},
+	{"guard_file_truncate", NEED_LSM, NULL, "bpf_lsm_file_truncate", false},
+	{"guard_file_permission", NEED_LSM_OVERWRITE, NULL, "bpf_lsm_file_permission", false},
+	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
+	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
+	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
+	{"result_rename", NEED_FEXIT, NULL, "vfs_rename", false},
+	{"result_truncate", NEED_FEXIT, NULL, "do_truncate", false},
+	{"result_fallocate", NEED_FEXIT, NULL, "vfs_fallocate", false},
+	{"enter_unlink", NEED_SIGNAL, "sys_enter_unlink", NULL, true},
+	{"enter_unlinkat", NEED_SIGNAL, "sys_enter_unlinkat", NULL, false},
+	{"enter_rmdir", NEED_SIGNAL, "sys_enter_rmdir", NULL, true},
+	{"enter_rename", NEED_SIGNAL, "sys_enter_rename", NULL, true},
+	{"enter_renameat", NEED_SIGNAL, "sys_enter_renameat", NULL, true},
+	{"enter_renameat2", NEED_SIGNAL, "sys_enter_renameat2", NULL, false},
+	{"enter_truncate", NEED_SIGNAL, "sys_enter_truncate", NULL, false},
+	{"enter_ftruncate", NEED_SIGNAL, "sys_enter_ftruncate", NULL, false},
+	{"enter_fallocate", NEED_SIGNAL, "sys_enter_fallocate", NULL, false},
+	{"enter_creat", NEED_SIGNAL, "sys_enter_creat", NULL, true},
+	{"enter_open_call", NEED_SIGNAL, "sys_enter_open", NULL, true},
+	{"enter_openat", NEED_SIGNAL, "sys_enter_openat", NULL, false},
+	{"enter_openat2", NEED_SIGNAL, "sys_enter_openat2", NULL, true},
+	{"enter_mmap", NEED_SIGNAL, "sys_enter_mmap", NULL, false},
+	{"exit_call", NEED_SIGNAL, NULL, NULL, false}, /* attached once for each call above */
+	{"pq_send_query", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_send_query_params", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_send_prepare", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_send_query_prepared", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_fn", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_exec", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_exec_params", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_prepare", NEED_BY_HAND, NULL, NULL, false},
+	{"pq_exec_prepared", NEED_BY_HAND, NULL, NULL, false},
+};
+
+#define SIGNAL_NOTE "the call under way completes; not 32-bit programs, not io_uring; symlinks in names not resolved"
+
+/* The tiers of an operation, strongest first. */
+struct tier_row {
+	enum op op;
+	enum tier tier;
+	const char *by;
+	const char *note;
+};
+
+static const struct tier_row tier_rows[] = {
+	{OP_UNLINK, TIER_LSM, "path_unlink", ""},
+	{OP_UNLINK, TIER_SIGNAL, "tracepoints of unlink, unlinkat", SIGNAL_NOTE},
+	{OP_RMDIR, TIER_LSM, "path_rmdir", ""},
+	{OP_RMDIR, TIER_SIGNAL, "tracepoints of rmdir, unlinkat", SIGNAL_NOTE},
+	{OP_RENAME, TIER_LSM, "path_rename", ""},
+	{OP_RENAME, TIER_SIGNAL, "tracepoints of rename, renameat, renameat2",
+	 SIGNAL_NOTE "; not known whether a target was replaced"},
+	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
+	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
+	 SIGNAL_NOTE "; size before only for ftruncate"},
+	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
+	 "plain writes into a file and shared mappings are not seen"},
+	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
+};
+
+void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard_tier ret_tiers[OP_COUNT])
+{
+	for (size_t i = 0; i < OP_COUNT; i++)
+		ret_tiers[i] = (struct guard_tier){TIER_NONE, false, "nothing", "not guarded by this version"};
+	for (size_t i = 0; i < ARRAY_SIZE(tier_rows); i++) {
+		const struct tier_row *row = &tier_rows[i];
+		bool works = facts->tp_btf.result == PROBE_WORKS;
+
+		if (row->tier == TIER_LSM)
+			works = works && facts->lsm.result == PROBE_WORKS && !tracepoints;
+		else if (row->tier == TIER_SIGNAL)
+			works = works && facts->tracepoint.result == PROBE_WORKS;
+		else
+			works = works && facts->uprobe.result == PROBE_WORKS;
+		if (works && ret_tiers[row->op].tier < row->tier)
+			ret_tiers[row->op] = (struct guard_tier){row->tier, false, row->by, row->note};
+	}
+}
+
+static const struct program_row *program_row(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(program_rows); i++)
+		if (streq(program_rows[i].name, name))
+			return &program_rows[i];
+	return NULL;
+}
+
+/* How many arguments a kernel function takes; -ENOENT where BTF does not know it. */
+static int function_arguments(struct btf *btf, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
+	const struct btf_type *type;
+
+	if (id < 0)
+		return -ENOENT;
+	type = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	return type ? btf_vlen(type) : -ENOENT;
+}
+
+static void set_arguments(struct btf *btf, const char *name, volatile const __u32 *to)
+{
+	int count = function_arguments(btf, name);
+
+	if (count > 0)
+		*(__u32 *)to = count;
+}
+
+static void set_constants(struct reprieve *skel, struct btf *btf, const struct kernel_facts *facts)
+{
+	skel->rodata->has_cmpxchg = facts->cmpxchg.result == PROBE_WORKS;
+	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
+	skel->rodata->have_results = facts->fexit.result == PROBE_WORKS;
+	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
+	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
+	set_arguments(btf, "vfs_rmdir", &skel->rodata->args_vfs_rmdir);
+	set_arguments(btf, "vfs_rename", &skel->rodata->args_vfs_rename);
+	set_arguments(btf, "do_truncate", &skel->rodata->args_do_truncate);
+}
+
+struct arming {
+	const struct kernel_facts *facts;
+	const struct guard_options *options;
+	struct btf *btf;
+	bool lsm;
+	bool signal;
+};
+
+static bool is_wanted(const struct arming *arming, const struct program_row *row)
+{
+	if (row->btf_function && function_arguments(arming->btf, row->btf_function) < 0)
+		return false;
+	switch (row->need) {
+	case NEED_LSM:
+		return arming->lsm;
+	case NEED_LSM_OVERWRITE:
+		return arming->lsm && arming->options->guard_overwrite && arming->facts->pt_regs.result == PROBE_WORKS;
+	case NEED_FEXIT:
+		return arming->lsm && arming->facts->fexit.result == PROBE_WORKS;
+	case NEED_SIGNAL:
+		return arming->signal;
+	default:
+		return true;
+	}
+}
+
+static int keep_link(struct guard *guard, struct bpf_link *link)
+{
+	struct bpf_link **links;
+
+	if (!link)
+		return -errno;
+	links = realloc(guard->links, (guard->link_count + 1) * sizeof(*links));
+	if (!links) {
+		bpf_link__destroy(link);
+		return -ENOMEM;
+	}
+	guard->links = links;
+	guard->links[guard->link_count++] = link;
+	return 0;
+}
+
+static int attach_tracepoint(struct guard *guard, struct bpf_program *program, const char *name)
+{
+	return keep_link(guard, bpf_program__attach_tracepoint(program, "syscalls", name));
+}
+
+/* The entry of a system call, and the common exit program on its exit. */
+static int attach_syscall(struct guard *guard, struct bpf_program *program, const struct program_row *row)
+{
+	char exit_name[64];
+	int error = attach_tracepoint(guard, program, row->tracepoint);
+
+	if (error == -ENOENT && row->optional)
+		return 0;
+	if (error || streq(row->name, "enter_mmap"))
+		return error;
+	snprintf(exit_name, sizeof(exit_name), "sys_exit_%s", row->tracepoint + strlen("sys_enter_"));
+	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
+}
+
+static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
+{
+	int error;
+
+	if (row->need == NEED_BY_HAND || streq(row->name, "exit_call"))
+		return 0;
+	if (row->tracepoint)
+		error = attach_syscall(guard, program, row);
+	else
+		error = keep_link(guard, bpf_program__attach(program));
+	if (error)
+		log_error("cannot attach %s: %s", row->name, strerror(-error));
+	return error;
+}
+
+static int attach_all(struct guard *guard)
+{
+	struct bpf_program *program;
+	int error;
+
+	bpf_object__for_each_program(program, guard->skel->obj) {
+		if (!bpf_program__autoload(program))
+			continue;
+		error = attach_one(guard, program, program_row(bpf_program__name(program)));
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_DEBUG || (level == LIBBPF_INFO && log_max_level < LOG_LEVEL_DEBUG))
+		return 0;
+	return vfprintf(stderr, format, args);
+}
+
+static int open_skeleton(struct guard *guard, const struct arming *arming)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct bpf_program *program;
+
+	guard->skel = reprieve__open();
+	if (!guard->skel)
+		return -errno;
+	set_constants(guard->skel, arming->btf, arming->facts);
+	if (bpf_map__set_max_entries(guard->skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
+	    bpf_map__set_max_entries(guard->skel->maps.ring, guard->ring_bytes))
+		return -EINVAL;
+	bpf_object__for_each_program(program, guard->skel->obj) {
+		const struct program_row *row = program_row(bpf_program__name(program));
+
+		if (!row)
+			return -ENOENT;
+		bpf_program__set_autoload(program, is_wanted(arming, row));
+	}
+	return 0;
+}
+
+int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
+{
+	struct arming arming = {.facts = facts, .options = options};
+	struct guard *guard = calloc(1, sizeof(*guard));
+	int error;
+
+	if (!guard)
+		return -ENOMEM;
+	guard->ring_bytes = options->ring_bytes ? options->ring_bytes : RING_BYTES;
+	guard_plan(facts, options->tracepoints, guard->tiers);
+	arming.lsm = guard->tiers[OP_UNLINK].tier == TIER_LSM;
+	arming.signal = guard->tiers[OP_UNLINK].tier == TIER_SIGNAL;
+	libbpf_set_print(print_libbpf);
+	error = -ENOTSUP;
+	if (!arming.lsm && !arming.signal)
+		goto fail;
+	arming.btf = btf__load_vmlinux_btf();
+	error = arming.btf ? open_skeleton(guard, &arming) : -errno;
+	if (!error)
+		error = reprieve__load(guard->skel);
+	if (!error)
+		error = attach_all(guard);
+	if (error)
+		goto fail;
+	btf__free(arming.btf);
+	*ret_guard = guard;
+	return 0;
+fail:
+	btf__free(arming.btf);
+	guard_free(guard);
+	return error;
+}
+
+void guard_free(struct guard *guard)
+{
+	if (!guard)
+		return;
+	for (size_t i = 0; i < guard->link_count; i++)
+		bpf_link__destroy(guard->links[i]);
+	free(guard->links);
+	reprieve__destroy(guard->skel);
+	free(guard);
+}
+
+const struct guard_tier *guard_tiers(const struct guard *guard)
+{
+	return guard->tiers;
+}
+
+int guard_ring_fd(const struct guard *guard)
+{
+	return bpf_map__fd(guard->skel->maps.ring);
+}
+
+size_t guard_ring_bytes(const struct guard *guard)
+{
+	return guard->ring_bytes;
+}
+
+int guard_set_policy(struct guard *guard, const struct policy_image *image, bool inspect_maps)
+{
+	uint32_t slot = !guard->active;
+
+	if (bpf_map__update_elem(guard->skel->maps.policies, &slot, sizeof(slot), image, sizeof(*image), BPF_ANY))
+		return -errno;
+	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
+	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
+	guard->skel->bss->settings.inspect_maps = inspect_maps;
+	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
+	guard->active = slot;
+	return 0;
+}
+
+int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,
+		      uint64_t ws_ino, const char *ws_name)
+{
+	struct session_info info = {.ws_ino = ws_ino, .ws_dev = ws_dev, .agent = agent};
+	size_t length = ws_name ? strlen(ws_name) : 0;
+
+	if (length && length < WORKSPACE_BYTES) {
+		memcpy(info.ws_name, ws_name, length);
+		info.ws_name_length = length;
+	}
+	return bpf_map__update_elem(guard->skel->maps.sessions, id, sizeof(*id), &info, sizeof(info), BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
+void guard_remove_session(struct guard *guard, const struct session_id *id)
+{
+	bpf_map__delete_elem(guard->skel->maps.sessions, id, sizeof(*id), 0);
+}
+
+int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
+		   uint32_t agent)
+{
+	struct task_entry entry = {.start = process->start, .session = *session, .agent = agent};
+	uint32_t pid = process->pid;
+
+	return bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
+int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session)
+{
+	struct task_entry entry;
+
+	if (bpf_map__lookup_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), 0))
+		return -ENOENT;
+	*ret_process = (struct process_id){.start = entry.start, .pid = pid};
+	*ret_session = entry.session;
+	return 0;
+}
+
+void guard_remove_task(struct guard *guard, uint32_t pid)
+{
+	bpf_map__delete_elem(guard->skel->maps.tasks, &pid, sizeof(pid), 0);
+}
+
+int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
+{
+	return bpf_map__update_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent),
+				    BPF_ANY) ?
+		       -errno :
+		       0;
+}
+
+static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_function function)
+{
+	struct bpf_program *const programs[PQ_FUNCTION_COUNT] = {
+		[PQ_SEND_QUERY] = skel->progs.pq_send_query,
+		[PQ_SEND_QUERY_PARAMS] = skel->progs.pq_send_query_params,
+		[PQ_SEND_PREPARE] = skel->progs.pq_send_prepare,
+		[PQ_SEND_QUERY_PREPARED] = skel->progs.pq_send_query_prepared,
+		[PQ_FN] = skel->progs.pq_fn,
+		[PQ_EXEC] = skel->progs.pq_exec,
+		[PQ_EXEC_PARAMS] = skel->progs.pq_exec_params,
+		[PQ_PREPARE] = skel->progs.pq_prepare,
+		[PQ_EXEC_PREPARED] = skel->progs.pq_exec_prepared,
+	};
+
+	return programs[function];
+}
+
+int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options);
+
+	if (guard->skel->rodata->has_cookie)
+		options.bpf_cookie = library->id;
+	for (enum libpq_function i = 1; i < PQ_FUNCTION_COUNT; i++) {
+		struct bpf_link *link;
+		int error;
+
+		if (!(library->functions.probe & (1u << i)))
+			continue;
+		link = bpf_program__attach_uprobe_opts(libpq_program(guard->skel, i), -1, library->path,
+						       library->functions.place[i].offset, &options);
+		error = keep_link(guard, link);
+		if (error) {
+			log_warning("%s: cannot probe %s: %s; its statements will not be seen", library->name,
+				    libpq_function_name(i), strerror(-error));
+			return error;
+		}
+	}
+	log_debug("probing libpq at %s", library->name);
+	return 0;
+}
+
+void guard_inspected(struct guard *guard, const struct record_map *record)
+{
+	struct file_key key = {
+		.ino = record->ino, .size = record->size, .dev = record->dev, .generation = record->inode_generation};
+	uint32_t done = INSPECT_DONE;
+
+	bpf_map__update_elem(guard->skel->maps.inspected, &key, sizeof(key), &done, sizeof(done), BPF_ANY);
+}
+
+int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE])
+{
+	int cpus = libbpf_num_possible_cpus();
+	_cleanup_free_ uint64_t *values = calloc(MAX(cpus, 1), sizeof(*values));
+
+	if (!values)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < COUNT_SIZE; i++) {
+		ret_counters[i] = 0;
+		if (bpf_map__lookup_elem(guard->skel->maps.counters, &i, sizeof(i), values, cpus * sizeof(*values), 0))
+			return -errno;
+		for (int cpu = 0; cpu < cpus; cpu++)
+			ret_counters[i] += values[cpu];
+	}
+	return 0;
+}
+
+static int read_all(int fd, char **ret_data, size_t *ret_length)
+{
+	size_t length = 0, capacity = 1 << 16;
+	char *data = malloc(capacity), *more;
+	ssize_t got = 0;
+
+	while (data) {
+		got = read(fd, data + length, capacity - length);
+		if (got <= 0)
+			break;
+		length += got;
+		if (capacity - length >= 4096)
+			continue;
+		capacity *= 2;
+		more = realloc(data, capacity);
+		if (!more)
+			free(data);
+		data = more;
+	}
+	if (!data || got < 0) {
+		free(data);
+		return data ? -errno : -ENOMEM;
+	}
+	*ret_data = data;
+	*ret_length = length;
+	return 0;
+}
+
+int guard_snapshot(struct guard *guard, struct snapshot_entry **ret_processes, size_t *ret_count)
+{
+	struct bpf_link *link = bpf_program__attach_iter(guard->skel->progs.snapshot, NULL);
+	_cleanup_close_ int fd = -1;
+	char *data = NULL;
+	size_t length = 0;
+	int error;
+
+	if (!link)
+		return -errno;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	error = fd < 0 ? -errno : read_all(fd, &data, &length);
+	bpf_link__destroy(link);
+	if (error)
+		return error;
+	*ret_processes = (struct snapshot_entry *)data;
+	*ret_count = length / sizeof(struct snapshot_entry);
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel side, opened, loaded, attached and proven. One table says which program serves which operation on which
+ * tier; the strongest tier that proves itself is armed.
+ */
+#ifndef REPRIEVE_LOADER_H
+#define REPRIEVE_LOADER_H
+
+#include "event.h"
+#include "libpq.h"
+#include "maps.h"
+#include "probe.h"
+#include "rule.h"
+
+struct guard;
+
+struct guard_options {
+	size_t ring_bytes; /* a power of two, at least a page; 0: 32 MiB */
+	bool tracepoints; /* the signal tier, though lsm works: for comparison */
+	bool guard_overwrite; /* some rule wants more than a record of an overwrite */
+};
+
+/* How one operation is guarded here. */
+struct guard_tier {
+	enum tier tier;
+	bool proven; /* a harmless operation of our own was seen */
+	const char *by; /* what sees it, in a few words; static */
+	const char *note; /* what that leaves open; static, "" for nothing */
+};
+
+/* Which tier guards which operation where these facts hold, before anything is loaded: for doctor and policy check. */
+void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard_tier ret_tiers[OP_COUNT]);
+
+/*
+ * guard_load - loads and attaches everything that the plan asks for
+ *
+ * The policy is empty then (everything allowed, nothing reported): guard_set_policy comes next. Returns 0, -EPERM,
+ * -ENOTSUP where not even the weakest tier works here, or what libbpf says; messages have been printed.
+ */
+int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard);
+
+/* Detaches everything. NULL is fine. */
+void guard_free(struct guard *guard);
+
+const struct guard_tier *guard_tiers(const struct guard *guard);
+
+/* The ring's map, for source_ring. Owned by the guard. */
+int guard_ring_fd(const struct guard *guard);
+size_t guard_ring_bytes(const struct guard *guard);
+
+/*
+ * guard_set_policy - puts a policy in force, whole, between two operations
+ *
+ * The image is copied. inspect_maps: files that sessions map are looked through for libpq. Call not more often than
+ * ten times a second: a program preempted in the middle of a decision must have ended before its slot is used again.
+ */
+int guard_set_policy(struct guard *guard, const struct policy_image *image, bool inspect_maps);
+
+/* Makes a session known; ws_name may be NULL. dev in kernel encoding. */
+int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,
+		      uint64_t ws_ino, const char *ws_name);
+void guard_remove_session(struct guard *guard, const struct session_id *id);
+
+/* Makes a process a member. -ENOSPC: there is no room. */
+int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
+		   uint32_t agent);
+/* 0 and the session of a process, or -ENOENT. */
+int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session);
+void guard_remove_task(struct guard *guard, uint32_t pid);
+
+/* Marks a cgroup by its id as one of an agent's. */
+int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);
+
+/* Attaches the probes of one library, with its id as the cookie. */
+int guard_attach_libpq(struct guard *guard, const struct libpq_library *library);
+
+/* A mapped file has been looked through: members that map it again are not stopped for it. */
+void guard_inspected(struct guard *guard, const struct record_map *record);
+
+/* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
+int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);
+
+/* All processes alive, by pid ascending or not: in the kernel's order. The array is the caller's to free. */
+int guard_snapshot(struct guard *guard, struct snapshot_entry **ret_processes, size_t *ret_count);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "commands.h"
+#include "opts.h"
+#include "util.h"
+
+static const struct command commands[] = {
+	{"run", "run a command as a session", cmd_run, NEEDS_DAEMON_OR_ROOT},
+	{"daemon", "watch every agent on this machine, in the foreground; also called as reprieved", cmd_daemon,
+	 NEEDS_ROOT},
+	{"watch", "live events", cmd_watch, NEEDS_DAEMON},
+	{"status", "tiers by operation, policy, sessions, counts, losses", cmd_status, NEEDS_DAEMON},
+	{"sessions", "running sessions", cmd_sessions, NEEDS_DAEMON},
+	{"policy", "check, show and try policies", cmd_policy, NEEDS_NOTHING},
+	{"doctor", "what this kernel offers, what is therefore guarded, how to get more", cmd_doctor, NEEDS_NOTHING},
+};
+
+static const char about[] = "Stands between an AI agent and the operations that nobody can take back.";
+
+static bool called_as(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+
+	return streq(slash ? slash + 1 : path, name);
+}
+
+static int dispatch(int argc, char **argv)
+{
+	if (argc < 1)
+		return EXIT_USAGE;
+	if (argc >= 2 && (streq(argv[1], "--version") || streq(argv[1], "-V"))) {
+		printf("reprieve %s\n", REPRIEVE_VERSION);
+		return EXIT_DONE;
+	}
+	if (called_as(argv[0], "reprieved"))
+		return cmd_daemon(argc, argv);
+	return command_dispatch("reprieve", about, commands, ARRAY_SIZE(commands), argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	int code = dispatch(argc, argv);
+
+	/* A result that did not reach its file (disk full) must not look done. */
+	if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {
+		log_error("could not write the result: %s", strerror(errno));
+		return EXIT_FAILED;
+	}
+	return code;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A policy: a YAML file, checked whole and compiled into the image that the kernel and userspace decide by.
+ *
+ * Nothing of a policy with an error is used. A loaded policy does not change; a reload makes another one. Names of
+ * agents have the same index in every policy loaded with the same registry, since tasks in the kernel carry the index.
+ */
+#ifndef REPRIEVE_POLICY_H
+#define REPRIEVE_POLICY_H
+
+#include <sys/types.h>
+
+#include "decide.h"
+#include "dfa.h"
+#include "policy_yaml.h"
+
+/* --- Agents' indices --- */
+
+struct agent_registry;
+
+int agent_registry_new(struct agent_registry **ret);
+void agent_registry_free(struct agent_registry *registry);
+/* 1 to EXE_INTERPRETER - 1, or -ENOENT. */
+int agent_registry_find(const struct agent_registry *registry, const char *name);
+/* The same, given an index where it has none. -ENOSPC: all are taken; -ENOMEM. */
+int agent_registry_add(struct agent_registry *registry, const char *name);
+/* The name of an index; NULL for 0 ("no particular kind") and for an index never given. */
+const char *agent_name(const struct agent_registry *registry, uint32_t index);
+
+/* --- A policy's parts --- */
+
+struct policy_strings {
+	char **items;
+	size_t count;
+};
+
+enum kill_scope { SCOPE_PROCESS = 0, SCOPE_SESSION = 1 };
+
+/* `window` nanoseconds; count 0: no rate. The rule holds for the operation that makes more than `count`. */
+struct policy_rate {
+	uint32_t count;
+	uint64_t window;
+};
+
+struct policy_rule {
+	char *name;
+	unsigned int line, column; /* of its name */
+	uint32_t ops; /* mask of 1 << enum op that it can hold for */
+	uint32_t conditions; /* mask of 1 << enum family that it asks about */
+	uint32_t sql; /* mask of 1 << enum sql_class; 0: any statement */
+	uint8_t action; /* enum verdict */
+	uint8_t on_timeout; /* enum verdict: what becomes of a hold that nobody answered */
+	uint8_t scope; /* enum kill_scope: what a kill ends */
+	uint8_t workspace; /* enum workspace; unknown: either */
+	uint64_t timeout; /* nanoseconds a process may stand stopped */
+	uint64_t lease; /* nanoseconds that a late approval serves for a retry */
+	struct policy_rate rate;
+	char *message; /* for the agent; may be NULL */
+	struct policy_strings path, path_not, agents, users, databases, hosts, args, tables;
+};
+
+#define TIMEOUT_DEFAULT (25 * NSEC_PER_SEC)
+#define LEASE_DEFAULT (15 * 60 * NSEC_PER_SEC)
+
+struct policy_label {
+	char *key, *value;
+};
+
+/* How to recognise a kind of agent. Any one of exe, env, cgroup or pod is enough. */
+struct policy_agent {
+	char *name;
+	unsigned int line, column;
+	uint32_t index; /* in the registry */
+	bool builtin; /* known without this policy, at least in part */
+	struct policy_strings exe, env, cgroup; /* env: NAME, or NAME=VALUE; * stands for anything in either */
+	struct policy_strings pod_namespaces; /* globs */
+	struct policy_label *pod_labels; /* all of which a pod must have */
+	size_t pod_label_count;
+};
+
+enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_TYPE_COUNT };
+
+struct policy_sink {
+	enum sink_type type;
+	uint8_t min; /* enum verdict: events below it are not sent there */
+	uint32_t ops; /* mask of 1 << enum op; 0: all */
+	char *path; /* SINK_FILE */
+	char *url; /* SINK_WEBHOOK */
+	char *secret_env; /* SINK_WEBHOOK: the variable that holds the key; may be NULL */
+};
+
+/* --- Loading --- */
+
+struct policy;
+
+/*
+ * Each returns 0 and a policy, or -EINVAL with *errors filled in, or -ENOMEM; policy_load_file also what open(2) and
+ * read(2) return, told in *errors too. Warnings can stand in *errors after success. The caller clears *errors.
+ */
+int policy_load_file(const char *path, struct agent_registry *registry, uint32_t generation, struct policy **ret,
+		     struct policy_errors *errors);
+int policy_load_text(const char *text, size_t length, const char *origin, struct agent_registry *registry,
+		     uint32_t generation, struct policy **ret, struct policy_errors *errors);
+int policy_load_builtin(struct agent_registry *registry, uint32_t generation, struct policy **ret,
+			struct policy_errors *errors);
+void policy_free(struct policy *policy);
+
+/* --- Asking --- */
+
+const struct policy_image *policy_image(const struct policy *policy);
+const char *policy_origin(const struct policy *policy); /* a path, or "built-in policy" */
+const char *policy_text(const struct policy *policy); /* the source, whole */
+const struct dfa_stats *policy_stats(const struct policy *policy);
+size_t policy_rule_count(const struct policy *policy);
+/* NULL for RULE_DEFAULT and beyond the last rule. */
+const struct policy_rule *policy_rule(const struct policy *policy, uint16_t rule);
+/* "default" for RULE_DEFAULT and beyond the last rule. */
+const char *policy_rule_name(const struct policy *policy, uint16_t rule);
+/* Can the rule hold for this op? */
+bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op);
+const struct policy_agent *policy_agents(const struct policy *policy, size_t *ret_count);
+const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
+const char *sink_type_name(enum sink_type type);
+
+/*
+ * The sets of facts that no automaton in the kernel gives: rules whose condition holds. Only rules that have the
+ * condition are in them. -ENOMEM.
+ */
+int policy_rules_for_user(const struct policy *policy, uid_t uid, struct rule_set *ret);
+/* `host`: a name, an address, or the path of a socket. */
+int policy_rules_for_host(const struct policy *policy, const char *host, struct rule_set *ret);
+/*
+ * `database` may be NULL: not known; then rules that name one do not hold. A rule that names tables is of the same
+ * family: it holds where one of `tables` matches; a rule that allows, only where all do and there are some. Where no
+ * table is known, rules that do not allow hold. Names of tables are tried whole and without their schema.
+ */
+int policy_rules_for_database(const struct policy *policy, const char *database, const char *const *tables,
+			      size_t table_count, struct rule_set *ret);
+/* `args`: the program's name without its directory, and its arguments, joined by single spaces. */
+void policy_rules_for_args(const struct policy *policy, const char *args, size_t length, struct rule_set *ret);
+
+/* --- Showing --- */
+
+/* The source with a header that tells where it is from. */
+void policy_print(const struct policy *policy, FILE *file);
+
+typedef struct json_t json_t;
+/* A new reference, or NULL: out of memory. */
+json_t *policy_to_json(const struct policy *policy);
+
+/* An operation to judge without doing it. Pointers may be NULL: not given. */
+struct policy_question {
+	uint32_t op; /* enum op */
+	const char *path, *new_path; /* new_path: what a rename replaces */
+	const char *agent;
+	const char *workspace; /* a directory; inside it is what lies below it */
+	uint32_t sql; /* mask of 1 << enum sql_class */
+	const char *database, *host, *args;
+	const char *const *tables;
+	size_t table_count;
+	bool uid_given;
+	uid_t uid;
+	bool rate_reached; /* rules with a rate: count as reached */
+};
+
+/* What was asked, and what is answered; filled in by policy_ask. */
+struct policy_answer {
+	struct facts facts; /* of the name that decided */
+	struct decision decision;
+	bool by_new_path;
+};
+
+/* -ENOENT: the agent is not known to this policy. -ENOMEM. */
+int policy_ask(const struct policy *policy, const struct agent_registry *registry,
+	       const struct policy_question *question, struct policy_answer *ret);
+/* Families of conditions of a rule that do not hold, as a mask; where a fact is unknown, those that ask for it. */
+uint32_t policy_rule_fails(const struct policy *policy, uint16_t rule, const struct facts *facts);
+/* The verdict, the rule, and for each rule before it why it did not match. */
+int policy_explain(const struct policy *policy, const struct agent_registry *registry,
+		   const struct policy_question *question, FILE *file);
+/* The same as JSON: a new reference. */
+int policy_explain_json(const struct policy *policy, const struct agent_registry *registry,
+			const struct policy_question *question, json_t **ret);
+
+static inline void cleanup_policy(struct policy **policy)
+{
+	policy_free(*policy);
+}
+#define _cleanup_policy_ _cleanup_(cleanup_policy)
+
+static inline void cleanup_agent_registry(struct agent_registry **registry)
+{
+	agent_registry_free(*registry);
+}
+#define _cleanup_agent_registry_ _cleanup_(cleanup_agent_registry)
+
+static inline void cleanup_policy_errors(struct policy_errors *errors)
+{
+	policy_errors_clear(errors);
+}
+#define _cleanup_policy_errors_ _cleanup_(cleanup_policy_errors)
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "probe.h"
+
+#include <fcntl.h>
+#include <mntent.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "self.skel.h"
+
+#define TRACEFS "/sys/kernel/tracing"
+
+static int silent(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+/* What each trial is triggered by. */
+static void trigger_rmdir(void)
+{
+	char directory[] = "/tmp/reprieve-probe-XXXXXX";
+
+	if (mkdtemp(directory))
+		rmdir(directory);
+}
+
+static void trigger_fork(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+}
+
+/* The function that the uprobe stands on. */
+__attribute__((noinline)) int reprieve_probe_target(int value);
+
+int reprieve_probe_target(int value)
+{
+	asm volatile("" : "+r"(value));
+	return value;
+}
+
+static void trigger_call(void)
+{
+	reprieve_probe_target(1);
+}
+
+struct trial {
+	size_t result; /* offset of the struct probe in struct kernel_facts */
+	const char *program;
+	void (*trigger)(void); /* NULL: a load is enough */
+};
+
+static const struct trial trials[] = {
+	{offsetof(struct kernel_facts, tp_btf), "self_tp_btf", trigger_fork},
+	{offsetof(struct kernel_facts, tracepoint), "self_tracepoint", trigger_rmdir},
+	{offsetof(struct kernel_facts, uprobe), "self_uprobe", trigger_call},
+	{offsetof(struct kernel_facts, lsm), "self_lsm", trigger_rmdir},
+	{offsetof(struct kernel_facts, fexit), "self_fexit", trigger_rmdir},
+	{offsetof(struct kernel_facts, cmpxchg), "self_cmpxchg", NULL},
+	{offsetof(struct kernel_facts, cookie), "self_cookie", NULL},
+	{offsetof(struct kernel_facts, pt_regs), "self_pt_regs", NULL},
+};
+
+static struct bpf_link *attach_trial(struct bpf_program *program)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .func_name = "reprieve_probe_target");
+
+	if (!streq(bpf_program__section_name(program), "uprobe"))
+		return bpf_program__attach(program);
+	return bpf_program__attach_uprobe_opts(program, getpid(), "/proc/self/exe", 0, &options);
+}
+
+static enum probe_result run_trial(struct self *self, struct bpf_program *program, const struct trial *trial)
+{
+	struct bpf_link *link;
+
+	if (!trial->trigger)
+		return PROBE_WORKS;
+	link = attach_trial(program);
+	if (!link)
+		return PROBE_REFUSED;
+	trial->trigger();
+	bpf_link__destroy(link);
+	return self->bss->seen ? PROBE_WORKS : PROBE_SILENT;
+}
+
+static void try_one(const struct trial *trial, struct probe *ret_probe)
+{
+	struct bpf_program *program, *wanted = NULL;
+	struct self *self = self__open();
+
+	ret_probe->result = PROBE_REFUSED;
+	ret_probe->error = errno;
+	if (!self)
+		return;
+	self->rodata->self_pid = getpid();
+	bpf_object__for_each_program(program, self->obj) {
+		bool match = streq(bpf_program__name(program), trial->program);
+
+		bpf_program__set_autoload(program, match);
+		if (match)
+			wanted = program;
+	}
+	errno = 0;
+	if (wanted && !self__load(self))
+		ret_probe->result = run_trial(self, wanted, trial);
+	ret_probe->error = ret_probe->result == PROBE_REFUSED ? errno : 0;
+	self__destroy(self);
+}
+
+static void read_first_line(const char *path, char *to, size_t size)
+{
+	_cleanup_fclose_ FILE *file = fopen(path, "re");
+
+	to[0] = '\0';
+	if (!file || !fgets(to, (int)size, file))
+		return;
+	to[strcspn(to, "\n")] = '\0';
+}
+
+static bool find_tracefs(void)
+{
+	if (!access(TRACEFS "/events/syscalls", F_OK) || !access("/sys/kernel/debug/tracing/events/syscalls", F_OK))
+		return true;
+	return !mount("tracefs", TRACEFS, "tracefs", 0, NULL) && !access(TRACEFS "/events/syscalls", F_OK);
+}
+
+/* Where cgroup2 is mounted: the only hierarchy whose ids BPF programs see. */
+static bool find_cgroup2(char *to, size_t size)
+{
+	FILE *mounts = setmntent("/proc/self/mounts", "r");
+	struct mntent *entry;
+	bool found = false;
+
+	if (!mounts)
+		return false;
+	while (!found && (entry = getmntent(mounts))) {
+		if (!streq(entry->mnt_type, "cgroup2"))
+			continue;
+		snprintf(to, size, "%s", entry->mnt_dir);
+		found = true;
+	}
+	endmntent(mounts);
+	return found;
+}
+
+int probe_kernel(struct kernel_facts *ret_facts)
+{
+	struct kernel_facts facts = {};
+	libbpf_print_fn_t print;
+	struct utsname name;
+
+	if (geteuid() != 0)
+		return -EPERM;
+	if (uname(&name) == 0)
+		snprintf(facts.release, sizeof(facts.release), "%s", name.release);
+	facts.btf = !access("/sys/kernel/btf/vmlinux", R_OK);
+	if (!facts.btf)
+		return -ENOENT;
+	facts.tracefs = find_tracefs();
+	facts.cgroup2 = find_cgroup2(facts.cgroup_root, sizeof(facts.cgroup_root));
+	read_first_line("/sys/kernel/security/lsm", facts.lsm_list, sizeof(facts.lsm_list));
+	print = libbpf_set_print(silent);
+	for (size_t i = 0; i < ARRAY_SIZE(trials); i++)
+		try_one(&trials[i], (struct probe *)((char *)&facts + trials[i].result));
+	libbpf_set_print(print);
+	*ret_facts = facts;
+	return 0;
+}
+
+const char *probe_result_name(enum probe_result result)
+{
+	static const char *const names[] = {
+		[PROBE_UNKNOWN] = "unknown",
+		[PROBE_WORKS] = "works",
+		[PROBE_REFUSED] = "refused",
+		[PROBE_SILENT] = "never called",
+	};
+
+	return result < ARRAY_SIZE(names) ? names[result] : "?";
+}

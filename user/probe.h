@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What this kernel can do, asked by trial and once, into one struct. Nothing here compares versions: a kernel may
+ * have a feature backported, or accept a program that it will never call.
+ */
+#ifndef REPRIEVE_PROBE_H
+#define REPRIEVE_PROBE_H
+
+#include "types.h"
+#include "util.h"
+
+enum probe_result {
+	PROBE_UNKNOWN = 0,
+	PROBE_WORKS = 1,
+	PROBE_REFUSED = 2, /* the load or the attachment failed: see the error */
+	PROBE_SILENT = 3, /* loaded and attached, and never called */
+};
+
+struct probe {
+	enum probe_result result;
+	int error; /* positive errno where refused */
+};
+
+struct kernel_facts {
+	char release[128]; /* uname -r */
+	char lsm_list[256]; /* active LSMs; empty where securityfs does not tell */
+	bool btf; /* /sys/kernel/btf/vmlinux */
+	bool tracefs; /* mounted, by us where it was not */
+	bool cgroup2; /* mounted; its root is in cgroup_root */
+	char cgroup_root[128];
+	struct probe lsm; /* LSM programs are called */
+	struct probe fexit;
+	struct probe tracepoint; /* system call tracepoints */
+	struct probe tp_btf; /* scheduler tracepoints, for sessions */
+	struct probe uprobe;
+	struct probe cmpxchg;
+	struct probe cookie;
+	struct probe pt_regs;
+};
+
+/*
+ * probe_kernel - tries everything
+ *
+ * Takes some 50 ms: each trial loads a program of a few instructions, attaches it, does what should trigger it in a
+ * directory of its own, and looks. Mounts tracefs at /sys/kernel/tracing where it is not mounted. Needs root.
+ * Returns 0, -EPERM without the privileges, -ENOENT without BTF (nothing else can work then).
+ */
+int probe_kernel(struct kernel_facts *ret_facts);
+
+const char *probe_result_name(enum probe_result result);
+
+#endif
