@@ -4,9 +4,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Set before load, by what user/probe.c found. */
-const volatile bool has_cmpxchg = false; /* BPF_CMPXCHG, commit 5ffa25502b5a (5.12) */
-
 volatile struct settings settings;
 
 #define WAKEUP_BYTES 65536 /* one wake-up each time the fill crosses a multiple of this */
@@ -37,15 +34,18 @@ __noinline int count(__u32 counter)
 	return 0;
 }
 
-/* Before 5.12 there is no compare-and-exchange; those kernels run these programs with preemption off. */
+/*
+ * Takes a slot with nothing but an add: only who reads back 1 has it, since its own add is in that number, and any who
+ * came meanwhile reads more and takes its add away again. Two may both fail, never both succeed. (Compare-and-exchange
+ * came with 5.12, and 5.10 refuses a program that merely contains one.)
+ */
 static __always_inline bool scratch_try(struct scratch *scratch)
 {
-	if (has_cmpxchg)
-		return __sync_val_compare_and_swap(&scratch->busy, 0, 1) == 0;
-	if (scratch->busy)
-		return false;
-	scratch->busy = 1;
-	return true;
+	__sync_fetch_and_add(&scratch->busy, 1);
+	if (scratch->busy == 1)
+		return true;
+	__sync_fetch_and_add(&scratch->busy, -1);
+	return false;
 }
 
 /* A slot of scratch space, or -1 with the lack counted. */
@@ -70,7 +70,7 @@ __noinline int scratch_release(__u32 slot)
 	struct scratch *scratch = scratch_of(slot);
 
 	if (scratch)
-		scratch->busy = 0;
+		__sync_fetch_and_add(&scratch->busy, -1);
 	return 0;
 }
 

@@ -24,6 +24,8 @@ const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe6
 const volatile __u32 args_do_truncate = 5;
 const volatile bool have_results = true; /* the fexit programs are attached */
 
+/* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
+
 /* io workers carry the task's membership but no system call of its own. */
 static __always_inline __u32 flags_of_current(void)
 {
@@ -50,14 +52,17 @@ static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *re
 /* Carries the decision out, and tells of it: now where the call ends here, with its result otherwise. */
 static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
 {
-	int answer = op_judge(slot, TIER_LSM);
+	int answer = 0;
 
-	if (answer) {
+	/* A constant on each path, since the verifier wants to see an errno; the barrier keeps them apart. */
+	if (op_judge(slot, TIER_LSM)) {
+		asm volatile("");
+		answer = -EPERM;
 		scratch->rec.op.result = answer;
 		scratch->rec.op.flags |= OP_RESULT_KNOWN;
 		emit(slot, 1);
 	} else if (have_results) {
-		scratch->pending.match = (__u64)dentry;
+		scratch->pending.match = number_of(scratch, dentry);
 		inflight_put(slot);
 	} else {
 		emit(slot, 0);
@@ -66,9 +71,9 @@ static __always_inline int guard_end(int slot, struct scratch *scratch, struct d
 	return answer;
 }
 
-static __always_inline void guard_name(int slot, __u32 which, struct dentry *dentry, struct vfsmount *mnt)
+static __always_inline void guard_name(int slot, __u32 which, __u64 dentry, struct vfsmount *mnt)
 {
-	op_judge_name(slot, which, path_walk(slot, (__u64)dentry, (__u64)mnt) < 0 ? -1 : path_forward(slot));
+	op_judge_name(slot, which, path_walk(slot, dentry, (__u64)mnt) < 0 ? -1 : path_forward(slot));
 }
 
 static __always_inline int guard_delete(struct path *dir, struct dentry *dentry, __u32 op, __u32 hook)
@@ -81,20 +86,20 @@ static __always_inline int guard_delete(struct path *dir, struct dentry *dentry,
 		return 0;
 	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, dentry, BPF_CORE_READ(dir, mnt));
+	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
 	return guard_end(slot, scratch, dentry);
 }
 
 SEC("lsm/path_unlink")
 int BPF_PROG(guard_unlink, struct path *dir, struct dentry *dentry, int ret)
 {
-	return ret ? ret : guard_delete(dir, dentry, OP_UNLINK, HOOK_PATH_UNLINK);
+	return ret ? -EPERM : guard_delete(dir, dentry, OP_UNLINK, HOOK_PATH_UNLINK);
 }
 
 SEC("lsm/path_rmdir")
 int BPF_PROG(guard_rmdir, struct path *dir, struct dentry *dentry, int ret)
 {
-	return ret ? ret : guard_delete(dir, dentry, OP_RMDIR, HOOK_PATH_RMDIR);
+	return ret ? -EPERM : guard_delete(dir, dentry, OP_RMDIR, HOOK_PATH_RMDIR);
 }
 
 /* Before 5.19 an exchange comes as two calls without flags; each is then judged as a rename that replaces. */
@@ -112,13 +117,13 @@ static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
 	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(old, d_inode));
 	scratch->rec.op.argument = flags;
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, old, BPF_CORE_READ(old_dir, mnt));
+	guard_name(slot, 0, number_of(scratch, old), BPF_CORE_READ(old_dir, mnt));
 	replaced = BPF_CORE_READ(new, d_inode);
 	if (replaced) {
 		target_of_inode(&scratch->rec.op.replaced, replaced);
 		scratch->rec.op.flags |= flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_REPLACED;
-		guard_name(slot, 1, new, BPF_CORE_READ(new_dir, mnt));
-	} else if (path_walk(slot, (__u64)new, (__u64)BPF_CORE_READ(new_dir, mnt)) >= 0) {
+		guard_name(slot, 1, number_of(scratch, new), BPF_CORE_READ(new_dir, mnt));
+	} else if (path_walk(slot, number_of(scratch, new), (__u64)BPF_CORE_READ(new_dir, mnt)) >= 0) {
 		path_forward(slot);
 		op_name_only(slot);
 	}
@@ -132,10 +137,10 @@ int guard_rename(__u64 *ctx)
 
 	if (args_path_rename == 5) {
 		ret = ctx[5];
-		return ret ? ret : guard_rename_body(ctx, ctx[4]);
+		return ret ? -EPERM : guard_rename_body(ctx, ctx[4]);
 	}
 	ret = ctx[4];
-	return ret ? ret : guard_rename_body(ctx, 0);
+	return ret ? -EPERM : guard_rename_body(ctx, 0);
 }
 
 /* A file loses content: regular, with a name, and something in it beyond the new length. */
@@ -156,21 +161,21 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 		return 0;
 	}
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, dentry, BPF_CORE_READ(path, mnt));
+	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(path, mnt));
 	return guard_end(slot, scratch, dentry);
 }
 
 SEC("lsm/path_truncate")
 int BPF_PROG(guard_path_truncate, struct path *path, int ret)
 {
-	return ret ? ret : guard_content(path, OP_TRUNCATE, HOOK_PATH_TRUNCATE);
+	return ret ? -EPERM : guard_content(path, OP_TRUNCATE, HOOK_PATH_TRUNCATE);
 }
 
 /* Since commit 3350607dc563 (6.2) ftruncate and open with O_TRUNC come here and no longer to path_truncate. */
 SEC("lsm/file_truncate")
 int BPF_PROG(guard_file_truncate, struct file *file, int ret)
 {
-	return ret ? ret : guard_content(&file->f_path, OP_TRUNCATE, HOOK_FILE_TRUNCATE);
+	return ret ? -EPERM : guard_content(&file->f_path, OP_TRUNCATE, HOOK_FILE_TRUNCATE);
 }
 
 /*
@@ -196,8 +201,10 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 	__u64 mode;
 	int slot;
 
-	if (ret || mask != MAY_WRITE || !task_entry_current())
-		return ret;
+	if (ret)
+		return -EPERM;
+	if (mask != MAY_WRITE || !task_entry_current())
+		return 0;
 	mode = fallocate_mode();
 	if (!(mode & FALLOC_DESTROYS))
 		return 0;
@@ -208,7 +215,7 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	scratch->rec.op.argument = mode;
-	guard_name(slot, 0, dentry, BPF_CORE_READ(file, f_path.mnt));
+	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
 	return guard_end(slot, scratch, dentry);
 }
 

@@ -67,7 +67,7 @@ struct inflight {
  * reserved in the ring and thrown away again would still fill it (facts: ringbuf discards wait for the reader).
  */
 struct scratch {
-	__u32 busy;
+	volatile __u32 busy;
 	__u32 policy; /* slot of the policy this operation is judged by */
 	struct facts facts;
 	struct decision decision;
@@ -75,6 +75,7 @@ struct scratch {
 	__u32 ws_dev; /* the session's workspace */
 	__u64 ws_ino;
 	__u32 ws_name_length;
+	volatile __u64 address; /* see number_of() */
 	/* a path, walked from its leaf up: lies in back[back_pos .. SCRATCH_BACK_TOP) */
 	volatile __u32 back_pos;
 	volatile __u32 depth; /* components of it */
@@ -162,6 +163,16 @@ extern struct policies_map policies SEC(".maps");
 extern struct inflights_map inflights SEC(".maps");
 
 extern volatile struct settings settings;
+
+/*
+ * An address as a plain number. The verifier knows what a hook's arguments point to, and since 6.x refuses to pass such
+ * a pointer where a function takes a number; through memory it forgets.
+ */
+static __always_inline __u64 number_of(struct scratch *scratch, const void *pointer)
+{
+	scratch->address = (__u64)pointer;
+	return scratch->address;
+}
 
 /* The entry of the process that a task belongs to, if that process is a member of a session. */
 static __always_inline struct task_entry *task_entry_of(struct task_struct *task)

@@ -50,14 +50,6 @@ int self_uprobe(void *ctx)
 	return seen_by_self();
 }
 
-/* Needs BPF_CMPXCHG: its mere load is the answer. */
-SEC("tp_btf/sched_process_exit")
-int self_cmpxchg(void *ctx)
-{
-	__sync_val_compare_and_swap(&seen, 0, 0);
-	return 0;
-}
-
 /* Needs bpf_get_attach_cookie. */
 SEC("uprobe")
 int self_cookie(void *ctx)

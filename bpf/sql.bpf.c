@@ -287,7 +287,7 @@ int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long p
 {
 	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && task_entry_current())
 		map_seen(file);
-	return ret;
+	return ret ? -EPERM : 0;
 }
 
 SEC("tp/syscalls/sys_enter_mmap")

@@ -5,7 +5,7 @@
 
 #include "types.h"
 
-#define SCRATCH_PER_CPU 4 /* slots of scratch space for each possible CPU */
+#define SCRATCH_PER_CPU 8 /* slots of scratch space for each possible CPU */
 
 /* Membership of one process; the map's key is the process's number, start tells it from a later owner of it. */
 struct task_entry {

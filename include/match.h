@@ -65,12 +65,19 @@ MATCH_INLINE __u32 rule_set_first(const struct rule_set *set)
 /* One byte further. Any state and any table give an index inside the table, so a walk is safe on any bytes. */
 MATCH_INLINE __u32 dfa_step(const struct dfa *dfa, __u32 state, __u8 byte)
 {
-	return dfa->next[(state << (dfa->shift & 7) | dfa->class_of[byte]) & (DFA_CELLS - 1)];
+	__u64 cell = (__u64)state << (dfa->shift & 7) | dfa->class_of[byte];
+
+	/* Keeps the mask behind the sum, where the verifier needs it to be. */
+	asm volatile("" : "+r"(cell));
+	return dfa->next[cell & (DFA_CELLS - 1)];
 }
 
 MATCH_INLINE const struct dfa_accept *dfa_accept(const struct dfa *dfa, __u32 state)
 {
-	return &dfa->accept[state & (DFA_STATES - 1)];
+	__u64 row = state;
+
+	asm volatile("" : "+r"(row));
+	return &dfa->accept[row & (DFA_STATES - 1)];
 }
 
 #endif

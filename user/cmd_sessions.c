@@ -29,7 +29,7 @@ static int64_t sum_of(json_t *counts)
 	int64_t sum = 0;
 	json_t *count;
 
-	json_object_foreach(counts, key, count)
+	json_object_foreach (counts, key, count)
 		sum += json_integer_value(count);
 	return sum;
 }
@@ -85,7 +85,7 @@ static void add_session(struct table *table, json_t *session)
 
 static int print_table(json_t *sessions, bool color)
 {
-	static const char *const titles[] = {"SESSION", "NAME", "AGENT",   "PID",	"AGE",	    "PROCESSES",
+	static const char *const titles[] = {"SESSION", "NAME",	  "AGENT",   "PID",	 "AGE",	     "PROCESSES",
 					     "OPS",	"ALERTS", "STOPPED", "FOUND BY", "WORKSPACE"};
 	_cleanup_(table_cleanup) struct table *table = table_new(titles, ARRAY_SIZE(titles));
 	json_t *session;
@@ -93,7 +93,7 @@ static int print_table(json_t *sessions, bool color)
 
 	if (!table)
 		return -ENOMEM;
-	json_array_foreach(sessions, i, session)
+	json_array_foreach (sessions, i, session)
 		add_session(table, session);
 	return table_print(table, stdout, "", color);
 }
@@ -103,7 +103,7 @@ static int print_lines(json_t *sessions)
 	json_t *session;
 	size_t i;
 
-	json_array_foreach(sessions, i, session) {
+	json_array_foreach (sessions, i, session) {
 		if (json_dumpf(session, stdout, JSON_COMPACT))
 			return -ENOMEM;
 		putchar('\n');

@@ -78,7 +78,7 @@ static void print_counts(struct status *status, json_t *counts)
 	const char *name, *comma = "";
 	json_t *count;
 
-	json_object_foreach(counts, name, count) {
+	json_object_foreach (counts, name, count) {
 		if (!json_integer_value(count))
 			continue;
 		printf("%s%jd ", comma, (intmax_t)json_integer_value(count));
@@ -128,7 +128,7 @@ static void print_tiers(struct status *status)
 		status->error = -ENOMEM;
 		return;
 	}
-	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
+	json_array_foreach (json_object_get(status->object, "tiers"), i, row) {
 		table_add(table, json_string_value(json_object_get(row, "op")));
 		table_add(table, json_string_value(json_object_get(row, "tier")));
 		table_add(table, json_string_value(json_object_get(row, "by")));
@@ -193,11 +193,11 @@ static void print_libraries(struct status *status)
 	json_t *library, *function;
 	size_t i, j;
 
-	json_array_foreach(json_object_get(status->object, "libraries"), i, library) {
+	json_array_foreach (json_object_get(status->object, "libraries"), i, library) {
 		print_label(status, label);
 		print_safe(status, text_of(library, "path"));
 		putchar(':');
-		json_array_foreach(json_object_get(library, "functions"), j, function) {
+		json_array_foreach (json_object_get(library, "functions"), j, function) {
 			putchar(' ');
 			print_safe(status, json_is_string(function) ? json_string_value(function) : "?");
 		}
@@ -215,7 +215,7 @@ static void print_degraded(struct status *status)
 		return;
 	paint(status, yellow);
 	printf("\nWeaker than the policy asks for (`reprieve doctor` tells how to get more):\n");
-	json_array_foreach(degraded, i, sentence) {
+	json_array_foreach (degraded, i, sentence) {
 		printf("  ");
 		print_safe(status, json_is_string(sentence) ? json_string_value(sentence) : "?");
 		putchar('\n');
@@ -225,7 +225,7 @@ static void print_degraded(struct status *status)
 
 static int print_status(json_t *object, bool color)
 {
-	static void (*const parts[])(struct status *status) = {
+	static void (*const parts[])(struct status * status) = {
 		print_head,	  print_tiers,	   print_activity, print_losses,
 		print_mismatches, print_libraries, print_degraded,
 	};

@@ -186,18 +186,27 @@ int control_reply(struct control_client *client, json_t *result)
 	return client_send_json(client, result ? json_pack("{s:b, s:o}", "ok", 1, "result", result) : NULL);
 }
 
+/* The text may hold what a client sent, or be cut in the middle of a character: what is not UTF-8 becomes "?". */
+static json_t *error_string(char *text)
+{
+	json_t *string = json_string(text);
+
+	if (string)
+		return string;
+	for (size_t i = 0; text[i]; i++)
+		if (text[i] & 0x80)
+			text[i] = '?';
+	return json_string(text);
+}
+
 static int client_refuse(struct control_client *client, const char *code, const char *hint, const char *format,
 			 va_list args)
 {
 	char text[1024];
 
 	vsnprintf(text, sizeof(text), format, args);
-	/* A text cut in the middle of a character is not UTF-8 and cannot be packed; it holds what the client sent. */
-	for (size_t i = 0; text[i]; i++)
-		if (text[i] & 0x80)
-			text[i] = '?';
-	return client_send_json(client, json_pack("{s:b, s:s, s:s*, s:s*}", "ok", 0, "error", text, "hint", hint,
-						  "code", code));
+	return client_send_json(client, json_pack("{s:b, s:o, s:s*, s:s*}", "ok", 0, "error", error_string(text),
+						  "hint", hint, "code", code));
 }
 
 int control_fail_hint(struct control_client *client, const char *hint, const char *format, ...)

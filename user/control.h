@@ -4,7 +4,8 @@
  *
  *	request	{"v":1,"command":"status", ...}
  *	reply	{"ok":true,"result":{...}}
- *	or	{"ok":false,"error":"what went wrong","hint":"what to do"}, with "code":"privilege" where the user lacks one
+ *	or	{"ok":false,"error":"what went wrong","hint":"what to do"}
+ *		and "code":"privilege" where that is what the user lacks
  *
  * A stream is a reply followed by one event a line until either side closes. Requests of one connection are answered
  * in order. A reader that is too slow for its stream never holds up the daemon: past CONTROL_QUEUE_BYTES lines are

@@ -38,7 +38,7 @@ static int filter_set_ops(struct control_filter *filter, json_t *value, char *re
 
 	if (!json_is_array(value))
 		return filter_add_op(filter, value, ret_error, error_bytes);
-	json_array_foreach(value, i, name)
+	json_array_foreach (value, i, name)
 		if (filter_add_op(filter, name, ret_error, error_bytes))
 			return -EINVAL;
 	return 0;

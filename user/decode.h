@@ -56,10 +56,10 @@ int event_decode(const void *bytes, size_t length, struct event *ret_event, cons
 /* The size a record gives itself, or -EBADMSG where that is smaller than a record's head or more than `length`. */
 int record_size(const void *bytes, size_t length, size_t *ret_size);
 
-/* One of the event's texts. */
+/* One of the event's texts. The kernel side leaves a text empty that it could not learn: that is none. */
 static inline struct span event_text(const struct event *event, struct text text)
 {
-	if (!text.offset)
+	if (!text.length)
 		return (struct span){NULL, 0};
 	return (struct span){event->bytes + text.offset, text.length};
 }

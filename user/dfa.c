@@ -77,17 +77,16 @@ int dfa_builder_add(struct dfa_builder *builder, enum glob_use use, const char *
 	struct glob glob;
 	int r;
 
-	added.text = strndup(text, length);
-	if (!added.text)
-		return -ENOMEM;
 	glob = glob_of(&added);
+	glob.text = text;
 	r = glob_check(&glob, error);
 	if (!r)
 		r = builder_grow(builder);
-	if (r) {
-		free(added.text);
+	if (r)
 		return r;
-	}
+	added.text = strndup(text, length);
+	if (!added.text)
+		return -ENOMEM;
 	builder->globs[builder->count++] = added;
 	return 0;
 }
@@ -190,6 +189,8 @@ struct subset {
 	uint32_t *stamp; /* node_count: in which round a node was last entered */
 	uint32_t round;
 
+	struct dfa_accept *reach; /* of each node: all that can still be accepted from it */
+
 	uint32_t roots[DFA_PARTS];
 	uint32_t starts[DFA_PARTS];
 };
@@ -202,6 +203,7 @@ static void subset_free(struct subset *subset)
 	free(subset->table);
 	free(subset->scratch);
 	free(subset->stamp);
+	free(subset->reach);
 }
 
 /* Parts every class that a set cuts through. */
@@ -259,6 +261,52 @@ static void find_classes(struct subset *subset)
 		subset->byte_of[subset->class_of[byte]] = (uint8_t)byte;
 }
 
+static void accept_or(struct dfa_accept *to, const struct dfa_accept *from)
+{
+	rule_set_or(&to->match, &from->match);
+	rule_set_or(&to->match_not, &from->match_not);
+	rule_set_or(&to->ancestor, &from->ancestor);
+}
+
+static bool set_within(const struct rule_set *set, const struct rule_set *in)
+{
+	return !(set->word[0] & ~in->word[0]) && !(set->word[1] & ~in->word[1]);
+}
+
+static bool accept_within(const struct dfa_accept *accept, const struct dfa_accept *in)
+{
+	return set_within(&accept->match, &in->match) && set_within(&accept->match_not, &in->match_not) &&
+	       set_within(&accept->ancestor, &in->ancestor);
+}
+
+/* Nodes mostly come after those that lead to them, so going backwards two rounds are usually enough. */
+static int find_reach(struct subset *subset)
+{
+	const struct nfa *nfa = subset->nfa;
+	bool changed = true;
+
+	subset->reach = calloc(nfa->node_count + 1, sizeof(*subset->reach));
+	if (!subset->reach)
+		return -ENOMEM;
+	for (size_t at = 0; at < nfa->node_count; at++)
+		if (nfa->nodes[at].accept >= 0)
+			subset->reach[at] = nfa->accepts[nfa->nodes[at].accept];
+	while (changed) {
+		changed = false;
+		for (size_t at = nfa->node_count; at-- > 0;) {
+			for (uint32_t i = 0; i < nfa->nodes[at].edge_count; i++) {
+				const struct dfa_accept *more = &subset->reach[nfa->nodes[at].edges[i].target];
+
+				if (accept_within(more, &subset->reach[at]))
+					continue;
+				accept_or(&subset->reach[at], more);
+				changed = true;
+			}
+		}
+	}
+	return 0;
+}
+
 static int subset_init(struct subset *subset)
 {
 	size_t nodes = subset->nfa->node_count + 1;
@@ -271,7 +319,7 @@ static int subset_init(struct subset *subset)
 	if (!subset->table || !subset->scratch || !subset->stamp)
 		return -ENOMEM;
 	memset(subset->table, 0xff, subset->table_size * sizeof(*subset->table));
-	return 0;
+	return find_reach(subset);
 }
 
 static void subset_begin(struct subset *subset)
@@ -301,6 +349,26 @@ static void subset_enter(struct subset *subset, uint32_t at)
 			subset->scratch[subset->scratch_count++] = target;
 		}
 	}
+}
+
+/* Takes nodes out of the set at hand that can add nothing to what is accepted from here on whatever follows. A rule
+ * that path_not: rules out for good needs no more of its path: globs. */
+static void subset_prune(struct subset *subset)
+{
+	struct dfa_accept forever = {};
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < subset->scratch_count; i++)
+		if (subset->nfa->nodes[subset->scratch[i]].sink)
+			accept_or(&forever, &subset->reach[subset->scratch[i]]);
+	rule_set_or(&forever.match, &forever.match_not);
+	for (uint32_t i = 0; i < subset->scratch_count; i++) {
+		uint32_t at = subset->scratch[i];
+
+		if (subset->nfa->nodes[at].sink || !accept_within(&subset->reach[at], &forever))
+			subset->scratch[kept++] = at;
+	}
+	subset->scratch_count = kept;
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -397,6 +465,7 @@ static int subset_intern(struct subset *subset, uint32_t *ret)
 	r = subset_reserve(subset);
 	if (r)
 		return r;
+	subset_prune(subset);
 	qsort(subset->scratch, subset->scratch_count, sizeof(*subset->scratch), compare_numbers);
 	slot = hash_numbers(subset->scratch, subset->scratch_count) & (subset->table_size - 1);
 	for (; subset->table[slot] != NO_STATE; slot = (slot + 1) & (subset->table_size - 1)) {
@@ -528,7 +597,7 @@ static int subset_build(struct subset *subset)
 	return r;
 }
 
-/* A glob of path_not: in the same state decides over match; sets that mean the same must look the same. */
+/* A path_not: glob that matches too rules the rule out; sets that mean the same must look the same. */
 static struct dfa_accept subset_accept(const struct subset *subset, uint32_t state)
 {
 	const struct span *span = &subset->states[state];
@@ -539,9 +608,7 @@ static struct dfa_accept subset_accept(const struct subset *subset, uint32_t sta
 
 		if (node->accept < 0)
 			continue;
-		rule_set_or(&accept.match, &subset->nfa->accepts[node->accept].match);
-		rule_set_or(&accept.match_not, &subset->nfa->accepts[node->accept].match_not);
-		rule_set_or(&accept.ancestor, &subset->nfa->accepts[node->accept].ancestor);
+		accept_or(&accept, &subset->nfa->accepts[node->accept]);
 	}
 	for (unsigned int word = 0; word < RULE_WORDS; word++)
 		accept.match.word[word] &= ~accept.match_not.word[word];
@@ -1000,9 +1067,7 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++) {
 		const struct dfa_accept *accept = dfa_accept(dfa, dfa_walk(dfa, part, path, length));
 
-		rule_set_or(&all.match, &accept->match);
-		rule_set_or(&all.match_not, &accept->match_not);
-		rule_set_or(&all.ancestor, &accept->ancestor);
+		accept_or(&all, accept);
 	}
 	*ret = all;
 }

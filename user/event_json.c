@@ -151,10 +151,23 @@ void json_add_member(struct buffer *buffer, const char *key, struct span text)
 	json_add_base64(buffer, text);
 }
 
+/*
+ * Many readers of JSON refuse a whole event for an integer past 2^63 - 1, and inode numbers of overlay and network file
+ * systems may be larger: those are written as strings.
+ */
+static void add_unsigned(struct buffer *buffer, uint64_t value)
+{
+	if (value > INT64_MAX)
+		buffer_char(buffer, '"');
+	buffer_unsigned(buffer, value);
+	if (value > INT64_MAX)
+		buffer_char(buffer, '"');
+}
+
 static void add_number(struct buffer *buffer, const char *key, uint64_t value)
 {
 	add_key(buffer, key, "");
-	buffer_unsigned(buffer, value);
+	add_unsigned(buffer, value);
 }
 
 /* ---- time ---- */
@@ -258,7 +271,7 @@ static void begin_event(struct event_writer *writer, const char *kind, uint64_t 
 	add_literal(buffer, "\",\"host\":");
 	buffer_text(buffer, writer->host);
 	add_literal(buffer, ",\"seq\":");
-	buffer_unsigned(buffer, writer->seq);
+	add_unsigned(buffer, writer->seq);
 	add_literal(buffer, ",\"kind\":\"");
 	buffer_text(buffer, kind);
 	add_literal(buffer, "\"");
@@ -512,7 +525,7 @@ static void add_number_or_null(struct buffer *buffer, const char *key, bool know
 {
 	add_key(buffer, key, "");
 	if (known)
-		buffer_unsigned(buffer, value);
+		add_unsigned(buffer, value);
 	else
 		add_literal(buffer, "null");
 }
@@ -667,6 +680,8 @@ static void add_sql_statement(struct buffer *buffer, const struct event *event, 
 
 	if (event->sql.flags & OP_TEXT_UNREAD)
 		statement.data = NULL;
+	else if (!statement.data)
+		statement.data = ""; /* an empty statement was read */
 	if (sql && sql->statement.data) {
 		statement = sql->statement;
 		cut = sql->cut;
@@ -776,11 +791,19 @@ static void add_enforcement(struct buffer *buffer, const struct op_report *repor
 	add_flags(buffer, "notes", flags, op_notes, ARRAY_SIZE(op_notes));
 }
 
+/* Codes that never reach a program (include/linux/errno.h): the call runs again, its result is still to come. */
+static bool is_restart(int64_t result)
+{
+	return result <= -512 && result >= -516;
+}
+
 static void add_result(struct buffer *buffer, const struct event *event)
 {
+	const struct record_op *op = &event->op;
+
 	add_literal(buffer, ",\"result\":");
-	if (event->head.kind == RECORD_OP && event->op.flags & OP_RESULT_KNOWN)
-		buffer_signed(buffer, event->op.result);
+	if (event->head.kind == RECORD_OP && op->flags & OP_RESULT_KNOWN && !is_restart(op->result))
+		buffer_signed(buffer, op->result);
 	else
 		add_literal(buffer, "null");
 }
@@ -845,7 +868,7 @@ static void add_counts(struct buffer *buffer, const uint64_t *counts, size_t cou
 		buffer_text(buffer, first ? "\"" : ",\"");
 		buffer_text(buffer, name((unsigned int)i));
 		add_literal(buffer, "\":");
-		buffer_unsigned(buffer, counts[i]);
+		add_unsigned(buffer, counts[i]);
 		first = false;
 	}
 	buffer_char(buffer, '}');

@@ -467,7 +467,7 @@ static void add_value(struct buffer *buffer, const json_t *value)
 static void line_other(const struct line *line, const json_t *event)
 {
 	static const char *const common[] = {"v", "time", "host", "seq", "kind"};
-	const char *kind = text_of(event, "kind"), *key;
+	const char *kind = text_of(event, "kind"), *key, *space = "";
 	json_t *value;
 
 	add_word(line, kind ? kind : "?", "");
@@ -478,7 +478,8 @@ static void line_other(const struct line *line, const json_t *event)
 			known |= streq(key, common[i]);
 		if (known)
 			continue;
-		buffer_char(line->buffer, ' ');
+		buffer_text(line->buffer, space);
+		space = " ";
 		line_add_text(line->buffer, key);
 		buffer_char(line->buffer, '=');
 		add_value(line->buffer, value);

@@ -250,8 +250,6 @@ static int scan_token(struct scan *scan)
 	uint8_t byte = (uint8_t)scan->glob->text[scan->at];
 
 	switch (byte) {
-	case 0:
-		return fail(scan, scan->at + 1, "a NUL byte");
 	case '\\':
 		return scan_escape(scan);
 	case '*':
@@ -271,10 +269,15 @@ static int scan_token(struct scan *scan)
 
 static int scan_text(struct scan *scan)
 {
+	const char *nul;
+
 	if (!scan->glob->length)
 		return fail(scan, 1, "an empty glob");
 	if (scan->glob->length > GLOB_BYTES)
 		return fail(scan, 1, "a glob of %zu bytes; the most is %d", scan->glob->length, GLOB_BYTES);
+	nul = memchr(scan->glob->text, 0, scan->glob->length);
+	if (nul)
+		return fail(scan, (size_t)(nul - scan->glob->text) + 1, "a NUL byte");
 	while (scan->at < scan->glob->length) {
 		int r = scan_token(scan);
 
@@ -404,8 +407,8 @@ static int check_beginning(struct scan *scan, const struct token *tokens, size_t
 	if (count && tokens[0].kind == TOKEN_BYTE && (tokens[0].byte == '~' || tokens[0].byte == '$'))
 		return fail(scan, tokens[0].column, "'%c' is not expanded here; write the path, for instance /home/*/",
 			    tokens[0].byte);
-	return fail(scan, count ? tokens[0].column : 1, "a glob begins with / or with **/; for any depth write **/%s",
-		    scan->glob->length <= 100 ? scan->glob->text : "...");
+	return fail(scan, count ? tokens[0].column : 1, "a glob begins with / or with **/; for any depth write **/%.*s",
+		    (int)MIN(scan->glob->length, 100), scan->glob->text);
 }
 
 static int check_plain(struct scan *scan, const struct token *tokens, size_t count, void *context)
@@ -492,6 +495,7 @@ void nfa_free(struct nfa *nfa)
 	free(nfa->nodes);
 	free(nfa->accepts);
 	free(nfa->sets);
+	free(nfa->sinks);
 	free(nfa);
 }
 
@@ -570,8 +574,9 @@ static int follow(struct nfa *nfa, uint32_t *at, uint16_t label, uint16_t loop)
 
 	for (uint32_t i = 0; i < node->edge_count; i++) {
 		target = node->edges[i].target;
-		/* A node that several edges lead to belongs to whoever made it: only the tree's own edges are shared. */
-		if (node->edges[i].label == label && nfa->nodes[target].loop == loop && target > *at) {
+		/* Edges back, and those to sinks, are not the tree's own: nothing may be built behind them. */
+		if (node->edges[i].label == label && nfa->nodes[target].loop == loop && target > *at &&
+		    !nfa->nodes[target].sink) {
 			*at = target;
 			return 0;
 		}
@@ -735,13 +740,48 @@ static int follow_depth(struct nfa *nfa, uint32_t *at)
 	return r;
 }
 
-/* ** at the end: at least one byte more; where it is the whole glob, anything. */
-static int follow_rest(struct nfa *nfa, uint32_t *at, bool whole)
+static int sink_of(struct nfa *nfa, uint32_t root, const struct glob *glob, uint32_t *ret)
 {
 	struct byte_set any = set_range(0, 255);
-	int r = whole ? 0 : follow_set(nfa, at, &any);
+	uint16_t label;
+	uint32_t at;
+	int r;
 
-	return r ? r : follow_loop(nfa, at, &any);
+	for (size_t i = 0; i < nfa->sink_count; i++) {
+		const struct nfa_sink *sink = &nfa->sinks[i];
+
+		if (sink->root == root && sink->bit == glob->bit && sink->not == glob->not) {
+			*ret = sink->node;
+			return 0;
+		}
+	}
+	r = set_label(nfa, &any, &label);
+	if (!r)
+		r = reserve((void **)&nfa->sinks, nfa->sink_count, &nfa->sink_capacity, sizeof(*nfa->sinks));
+	if (!r)
+		r = add_node(nfa, label, &at);
+	if (!r)
+		r = mark_match(nfa, at, glob);
+	if (r)
+		return r;
+	nfa->nodes[at].sink = true;
+	nfa->sinks[nfa->sink_count++] =
+		(struct nfa_sink){.root = root, .node = at, .bit = glob->bit, .not = glob->not};
+	*ret = at;
+	return 0;
+}
+
+/* ** at the end: at least one byte more; where it is the whole glob, anything. */
+static int finish_rest(struct nfa *nfa, uint32_t root, uint32_t at, const struct glob *glob)
+{
+	struct byte_set any = set_range(0, 255);
+	uint16_t label;
+	uint32_t sink;
+	int r = sink_of(nfa, root, glob, &sink);
+
+	if (!r)
+		r = set_label(nfa, &any, &label);
+	return r ? r : link_nodes(nfa, at, at == root ? NFA_EPSILON : label, sink);
 }
 
 struct nfa_place {
@@ -770,7 +810,9 @@ static int add_components(struct nfa *nfa, const struct scan *scan, const struct
 			/* Of several in a row the last one counts. */
 			if (end + 1 < count && tokens[end + 1].kind == TOKEN_GLOBSTAR)
 				continue;
-			r = end < count ? follow_depth(nfa, &at) : follow_rest(nfa, &at, at == root);
+			if (end == count)
+				return finish_rest(nfa, root, at, glob);
+			r = follow_depth(nfa, &at);
 			continue;
 		}
 		r = follow_tokens(nfa, scan, tokens + from, end - from, &at);

@@ -69,6 +69,14 @@ struct nfa_node {
 	uint32_t edge_count, edge_capacity;
 	int32_t accept; /* index into accepts, or -1 */
 	uint16_t loop; /* label on which the node stays, or NFA_NO_LOOP */
+	bool sink; /* once entered, accepts whatever follows */
+};
+
+/* Where all globs of one bit end that take whatever follows: many such globs then do not multiply states. */
+struct nfa_sink {
+	uint32_t root, node;
+	unsigned int bit;
+	bool not;
 };
 
 /* Globs share their common beginnings, so that the sets of nodes stay small. */
@@ -79,6 +87,8 @@ struct nfa {
 	size_t accept_count, accept_capacity;
 	struct byte_set *sets;
 	size_t set_count, set_capacity;
+	struct nfa_sink *sinks;
+	size_t sink_count, sink_capacity;
 };
 
 /* Does the glob parse? -EINVAL with *error filled in, -ENOMEM. */

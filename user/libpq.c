@@ -176,7 +176,7 @@ static int read_section(const struct image *image, uint32_t index, Elf64_Shdr *r
 		       sizeof(*ret_section));
 }
 
-/* Section headers that are missing or damaged do not keep a library from being loaded: then the dynamic section tells. */
+/* Missing or damaged section headers do not keep a library from being loaded: then the dynamic section tells. */
 static int find_section_tables(struct image *image)
 {
 	for (uint32_t i = 0; i < image->header.e_shnum; i++) {
@@ -280,8 +280,8 @@ static int read_dynamic(const struct image *image, const Elf64_Phdr *segment, ui
 
 static int find_dynamic_table(struct image *image, const Elf64_Phdr *segment)
 {
-	uint64_t values[DYNAMIC_TAGS] = { 0 }, gnu_hash = 0, rest;
-	struct table table = { 0 };
+	uint64_t values[DYNAMIC_TAGS] = {0}, gnu_hash = 0, rest;
+	struct table table = {0};
 	int err = read_dynamic(image, segment, values, &gnu_hash);
 
 	if (err)
@@ -378,7 +378,7 @@ static void match_symbol(struct image *image, const Elf64_Sym *symbol, const str
 			continue;
 		if (offset_of(image, symbol->st_value, PF_X, &offset, &rest) || offset >= image->size)
 			continue;
-		*place = (struct libpq_place){ symbol->st_value, offset, MIN(symbol->st_size, rest) };
+		*place = (struct libpq_place){symbol->st_value, offset, MIN(symbol->st_size, rest)};
 	}
 }
 
@@ -446,7 +446,8 @@ static bool slot_leads_to(const struct image *image, uint64_t slot, uint64_t fun
 		for (uint64_t done = 0; done < count; done += ARRAY_SIZE(batch)) {
 			uint64_t n = MIN(count - done, (uint64_t)ARRAY_SIZE(batch));
 
-			if (read_at(image, image->relocations[i] + done * sizeof(batch[0]), batch, n * sizeof(batch[0])))
+			if (read_at(image, image->relocations[i] + done * sizeof(batch[0]), batch,
+				    n * sizeof(batch[0])))
 				break;
 			for (uint64_t k = 0; k < n; k++)
 				if (batch[k].r_offset == slot)
@@ -459,7 +460,7 @@ static bool slot_leads_to(const struct image *image, uint64_t slot, uint64_t fun
 /* A PLT entry: [endbr64] [bnd] jmp *slot(%rip) */
 static bool plt_leads_to(const struct image *image, uint64_t entry, uint64_t function)
 {
-	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa };
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
 	uint8_t code[11];
 	size_t at = 0;
 
@@ -477,7 +478,7 @@ static bool plt_leads_to(const struct image *image, uint64_t entry, uint64_t fun
 /*
  * Whether the code of `outer` calls (or ends in a jump to) `inner`: directly, through the PLT or through the GOT. A
  * compiler that may inline across exported functions (clang, -fno-semantic-interposition) can leave `inner` as a
- * symbol that `outer` never calls. Every byte is tried as a start; four bytes that lead to `inner` by chance do not occur.
+ * symbol that `outer` never calls. Every byte is tried as a start: four bytes that lead there by chance do not occur.
  */
 static bool calls(const struct image *image, const struct libpq_place *outer, const struct libpq_place *inner)
 {
@@ -555,9 +556,9 @@ static size_t decode_load(const uint8_t *code, size_t length, int32_t *ret_offse
  */
 static void decode_accessor(const struct image *image, const struct libpq_place *place, int32_t *offset, int32_t *other)
 {
-	static const uint8_t skipped[][4] = { { 0xf3, 0x0f, 0x1e, 0xfa }, { 0x55, 0x48, 0x89, 0xe5 } };
-	static const uint8_t test[] = { 0x48, 0x85, 0xff, 0x74 }, compare[] = { 0x83, 0xf8, 0xff, 0x74 };
-	uint8_t code[64] = { 0 };
+	static const uint8_t skipped[][4] = {{0xf3, 0x0f, 0x1e, 0xfa}, {0x55, 0x48, 0x89, 0xe5}};
+	static const uint8_t test[] = {0x48, 0x85, 0xff, 0x74}, compare[] = {0x83, 0xf8, 0xff, 0x74};
+	uint8_t code[64] = {0};
 	size_t at = 0, length;
 	int32_t first, second;
 
@@ -584,7 +585,7 @@ static void decode_accessor(const struct image *image, const struct libpq_place 
 
 static void decode_offsets(const struct image *image, struct libpq_offsets *ret_offsets)
 {
-	*ret_offsets = (struct libpq_offsets){ -1, -1, -1, -1, -1 };
+	*ret_offsets = (struct libpq_offsets){-1, -1, -1, -1, -1};
 	decode_accessor(image, &image->wanted[ACCESSOR_DB], &ret_offsets->database, NULL);
 	decode_accessor(image, &image->wanted[ACCESSOR_USER], &ret_offsets->user, NULL);
 	decode_accessor(image, &image->wanted[ACCESSOR_SOCKET], &ret_offsets->socket, &ret_offsets->socket_else);
@@ -593,7 +594,7 @@ static void decode_offsets(const struct image *image, struct libpq_offsets *ret_
 
 int libpq_inspect(int fd, struct libpq_functions *ret_functions)
 {
-	_cleanup_(cleanup_image) struct image image = { .fd = fd };
+	_cleanup_(cleanup_image) struct image image = {.fd = fd};
 	struct stat status;
 	uint32_t probe;
 	int err, damage;

@@ -31,7 +31,7 @@ struct libpq_offsets {
 	int32_t database; /* char * (PQdb) */
 	int32_t user; /* char * (PQuser) */
 	int32_t socket; /* int (PQsocket) */
-	int32_t socket_else; /* int: where the descriptor is when `socket` holds -1 (libpq 18: altsock, sock); else -1 */
+	int32_t socket_else; /* int: where it is when `socket` holds -1 (libpq 18: altsock, then sock) */
 	int32_t ssl; /* bool (PQsslInUse) */
 };
 
@@ -45,7 +45,7 @@ struct libpq_functions {
  * Reads the ELF file behind a descriptor that is open for reading. Its position is not used. Safe on any bytes; reads
  * in pieces, never through a mapping, since a file that shrinks under a mapping kills its reader with SIGBUS.
  * -ENOENT: no libpq in it. -ENOTSUP: ELF, but not for 64-bit x86. -EBADMSG: not ELF, or damaged. -EFBIG: a symbol
- * table beyond any sense. Other negative errnos: reading failed. May take as long as the file's server does (FUSE, NFS).
+ * table beyond any sense. Other negative errnos: reading failed. On FUSE and NFS it takes as long as their server does.
  */
 int libpq_inspect(int fd, struct libpq_functions *ret_functions);
 
@@ -64,6 +64,7 @@ struct libpq_library {
 	ino_t ino;
 	uint64_t size; /* bytes */
 	struct timespec changed; /* ctime */
+	bool overlay; /* reached through an overlayfs */
 	char path[32]; /* "/proc/self/fd/N": names the file in this process, and during the call of `found` only */
 	char *name; /* as its first finder saw it, for messages; another mount namespace may know another file by it */
 	struct libpq_functions functions;
@@ -92,8 +93,8 @@ static inline void cleanup_libpq_set(struct libpq_set **set)
  * Each file is looked at once, and again when its inode changed. One inode can be reached under several device
  * numbers (overlayfs: once for each mount that has it in a layer, and directly), while the kernel keeps the uprobes of
  * all of them in one place; a second probe there would report each statement twice. So a library with the same
- * functions as a known one, and the same inode or the same size and ctime, is passed over if its functions bear
- * breakpoints already.
+ * functions as a known one, and the same inode or, on overlayfs, the same size and ctime, is passed over if its
+ * functions bear breakpoints already.
  *
  * libpq_scan_processes(): every executable mapping of every process, in all mount namespaces, deleted files too.
  * libpq_scan_loader(): what the dynamic loader's cache lists as libpq*, so that the probes precede the first user.

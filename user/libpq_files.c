@@ -12,9 +12,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <search.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 
 #define LOADER_CACHE "/etc/ld.so.cache"
@@ -95,11 +97,11 @@ static int compare_keys(const void *one, const void *other)
 {
 	const struct file_key *a = one, *b = other;
 	const uint64_t numbers[][2] = {
-		{ a->ino, b->ino },
-		{ a->dev, b->dev },
-		{ a->size, b->size },
-		{ (uint64_t)a->changed.tv_sec, (uint64_t)b->changed.tv_sec },
-		{ (uint64_t)a->changed.tv_nsec, (uint64_t)b->changed.tv_nsec },
+		{a->ino, b->ino},
+		{a->dev, b->dev},
+		{a->size, b->size},
+		{(uint64_t)a->changed.tv_sec, (uint64_t)b->changed.tv_sec},
+		{(uint64_t)a->changed.tv_nsec, (uint64_t)b->changed.tv_nsec},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
@@ -140,13 +142,13 @@ static bool bears_breakpoint(int fd, uint64_t offset)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), within = offset % page;
 	uint8_t stored = INT3, mapped = 0;
-	struct iovec to = { &mapped, 1 }, from;
+	struct iovec to = {&mapped, 1}, from;
 	uint8_t *bytes = mmap(NULL, page, PROT_READ, MAP_PRIVATE, fd, (off_t)(offset - within));
 	bool answer;
 
 	if (bytes == MAP_FAILED)
 		return false;
-	from = (struct iovec){ bytes + within, 1 };
+	from = (struct iovec){bytes + within, 1};
 	answer = pread(fd, &stored, 1, (off_t)offset) == 1 && stored != INT3 &&
 		 process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1 && mapped == INT3;
 	munmap(bytes, page);
@@ -161,18 +163,31 @@ static bool is_probed(int fd, const struct libpq_functions *functions)
 	return true;
 }
 
-/* See libpq.h: the inode of a known library under another device number, or with a new ctime. */
+static bool is_on_overlay(int fd)
+{
+	struct statfs status;
+
+	return fstatfs(fd, &status) == 0 && status.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+/*
+ * See libpq.h: the inode of a known library with a new ctime, or under the device number of an overlay. Elsewhere size
+ * and ctime are no sign: those of a file and of its copy in a btrfs or block device snapshot are equal.
+ */
 static bool is_known_library(const struct libpq_set *set, int fd, const struct file_key *key,
 			     const struct libpq_functions *functions)
 {
+	bool overlay = is_on_overlay(fd);
+
 	for (size_t i = 0; i < set->count; i++) {
 		const struct libpq_library *library = set->libraries[i];
 		bool same_inode = library->dev == key->dev && library->ino == key->ino;
-		bool same_time = library->size == key->size && library->changed.tv_sec == key->changed.tv_sec &&
+		bool same_time = (overlay || library->overlay) && library->size == key->size &&
+				 library->changed.tv_sec == key->changed.tv_sec &&
 				 library->changed.tv_nsec == key->changed.tv_nsec;
 
-		if ((same_inode || same_time) &&
-		    memcmp(&library->functions, functions, sizeof(*functions)) == 0 && is_probed(fd, functions))
+		if ((same_inode || same_time) && memcmp(&library->functions, functions, sizeof(*functions)) == 0 &&
+		    is_probed(fd, functions))
 			return true;
 	}
 	return false;
@@ -200,6 +215,7 @@ static int add_library(struct libpq_set *set, int fd, const struct file_key *key
 	library->ino = key->ino;
 	library->size = key->size;
 	library->changed = key->changed;
+	library->overlay = is_on_overlay(fd);
 	library->functions = *functions;
 	snprintf(library->path, sizeof(library->path), "/proc/self/fd/%d", fd);
 	set->libraries[set->count++] = library;
@@ -228,7 +244,7 @@ static int announce(struct libpq_set *set, int fd, const struct file_key *key, c
 static int look_at(struct libpq_set *set, const char *path, const char *name)
 {
 	_cleanup_close_ int fd = -1;
-	struct libpq_functions functions = { 0 };
+	struct libpq_functions functions = {0};
 	struct file_key key;
 	struct stat status;
 	int err;
@@ -274,8 +290,8 @@ static bool parse_mapping(char *line, struct mapping *ret_mapping)
 	int name = 0;
 
 	line[strcspn(line, "\n")] = '\0';
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64 " %n", &ret_mapping->start,
-		   &ret_mapping->end, permissions, &major, &minor, &ret_mapping->ino, &name) != 6)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64 " %n", &ret_mapping->start, &ret_mapping->end,
+		   permissions, &major, &minor, &ret_mapping->ino, &name) != 6)
 		return false;
 	ret_mapping->dev = major << 20 | minor;
 	ret_mapping->name = line + name;
@@ -310,7 +326,7 @@ static int look_at_mappings(struct libpq_set *set, pid_t pid, const struct wante
 		++*ret_lines;
 		if (!parse_mapping(line, &mapping))
 			continue;
-		if (wanted && (0 || mapping.ino != wanted->ino))
+		if (wanted && (mapping.dev != wanted->dev || mapping.ino != wanted->ino))
 			continue;
 		++*ret_looked;
 		/* Not the format of maps, which pads to eight digits. */
@@ -376,13 +392,13 @@ int libpq_scan_processes(struct libpq_set *set, libpq_found_fn found, void *data
 int libpq_inspect_process(struct libpq_set *set, pid_t pid, uint32_t dev, uint64_t ino, libpq_found_fn found,
 			  void *data)
 {
-	struct wanted_file wanted = { dev, ino };
+	struct wanted_file wanted = {dev, ino};
 	size_t lines, looked;
 	int err;
 
 	begin(set, found, data);
 	err = look_at_mappings(set, pid, &wanted, &lines, &looked);
-	if (!err && 0)
+	if (!err && looked == 0 && lines > 0)
 		err = look_at_mappings(set, pid, NULL, &lines, &looked);
 	if (!err && lines == 0)
 		look_at_threads(set, pid);

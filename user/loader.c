@@ -162,7 +162,6 @@ static void set_arguments(struct btf *btf, const char *name, volatile const __u3
 
 static void set_constants(struct reprieve *skel, struct btf *btf, const struct kernel_facts *facts)
 {
-	skel->rodata->has_cmpxchg = facts->cmpxchg.result == PROBE_WORKS;
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
 	skel->rodata->have_results = facts->fexit.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
@@ -339,6 +338,24 @@ void guard_free(struct guard *guard)
 const struct guard_tier *guard_tiers(const struct guard *guard)
 {
 	return guard->tiers;
+}
+
+void guard_mark_proven(struct guard *guard, enum op op)
+{
+	guard->tiers[op].proven = true;
+}
+
+void guard_drop_unproven(struct guard *guard)
+{
+	for (enum op op = 0; op < OP_COUNT; op++) {
+		struct guard_tier *tier = &guard->tiers[op];
+
+		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL || op == OP_OVERWRITE)
+			continue;
+		log_warning("%s is not guarded: %s is armed, but did not see an operation of our own", op_name(op),
+			    tier->by);
+		*tier = (struct guard_tier){TIER_NONE, false, "nothing", "armed, and not called by this kernel"};
+	}
 }
 
 int guard_ring_fd(const struct guard *guard)
@@ -534,4 +551,21 @@ int guard_snapshot(struct guard *guard, struct snapshot_entry **ret_processes, s
 	*ret_processes = (struct snapshot_entry *)data;
 	*ret_count = length / sizeof(struct snapshot_entry);
 	return 0;
+}
+
+int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start)
+{
+	_cleanup_free_ struct snapshot_entry *processes = NULL;
+	size_t count;
+	int error = guard_snapshot(guard, &processes, &count);
+
+	if (error)
+		return error;
+	for (size_t i = 0; i < count; i++) {
+		if (processes[i].tgid != pid)
+			continue;
+		*ret_start = processes[i].start;
+		return 0;
+	}
+	return -ESRCH;
 }

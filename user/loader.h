@@ -44,6 +44,15 @@ void guard_free(struct guard *guard);
 
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
+/* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
+void guard_mark_proven(struct guard *guard, enum op op);
+
+/*
+ * Takes back what the plan promised and the self-test did not see, with a warning for each. Operations that no harmless
+ * trial is made of (overwrite where no rule asks for it; SQL, whose probes stand on libraries) stay as they are.
+ */
+void guard_drop_unproven(struct guard *guard);
+
 /* The ring's map, for source_ring. Owned by the guard. */
 int guard_ring_fd(const struct guard *guard);
 size_t guard_ring_bytes(const struct guard *guard);
@@ -79,6 +88,9 @@ void guard_inspected(struct guard *guard, const struct record_map *record);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);
+
+/* The exact start of a process, nanoseconds since boot. -ESRCH. */
+int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start);
 
 /* All processes alive, by pid ascending or not: in the kernel's order. The array is the caller's to free. */
 int guard_snapshot(struct guard *guard, struct snapshot_entry **ret_processes, size_t *ret_count);

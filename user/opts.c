@@ -65,7 +65,8 @@ static void check_arguments(const struct parse_context *context, struct argp_sta
 	int count = context->common->argument_count;
 
 	if (count < spec->arguments_min)
-		argp_error(state, "%s missing: it takes %s", count ? "an argument is" : "arguments are", spec->arguments);
+		argp_error(state, "%s missing: it takes %s", count ? "an argument is" : "arguments are",
+			   spec->arguments);
 	if (spec->arguments_max != ARGUMENTS_ANY && count > spec->arguments_max)
 		argp_error(state, "unexpected argument '%s'", context->common->arguments[spec->arguments_max]);
 }

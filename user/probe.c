@@ -68,7 +68,6 @@ static const struct trial trials[] = {
 	{offsetof(struct kernel_facts, uprobe), "self_uprobe", trigger_call},
 	{offsetof(struct kernel_facts, lsm), "self_lsm", trigger_rmdir},
 	{offsetof(struct kernel_facts, fexit), "self_fexit", trigger_rmdir},
-	{offsetof(struct kernel_facts, cmpxchg), "self_cmpxchg", NULL},
 	{offsetof(struct kernel_facts, cookie), "self_cookie", NULL},
 	{offsetof(struct kernel_facts, pt_regs), "self_pt_regs", NULL},
 };

@@ -33,7 +33,6 @@ struct kernel_facts {
 	struct probe tracepoint; /* system call tracepoints */
 	struct probe tp_btf; /* scheduler tracepoints, for sessions */
 	struct probe uprobe;
-	struct probe cmpxchg;
 	struct probe cookie;
 	struct probe pt_regs;
 };

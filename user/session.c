@@ -282,14 +282,22 @@ static int session_set_name(struct session *session, struct span name, enum name
 	return session_set_text(session, &session->name, name);
 }
 
-/* Of a script its own name, not the interpreter's; of a program run by descriptor (/dev/fd/5) not the number. */
-static struct span program_name(const struct program *program)
+/*
+ * What a session is called after its root's program. Of a script its own name, not the interpreter's: execve makes
+ * it the comm. Of a program run by descriptor (/dev/fd/5) not the number.
+ */
+static struct span process_program_name(const struct process *process)
 {
-	struct span name = span_basename(program->filename);
+	const struct program *program = process->program;
+	struct span exe = span_basename(program->exe), name = span_basename(program->filename);
+	struct span comm = process_comm(process);
 
-	if (!name.length || (name.data[0] >= '0' && name.data[0] <= '9'))
-		name = span_basename(program->exe);
-	return name;
+	if (name.length && (name.data[0] < '0' || name.data[0] > '9'))
+		return name;
+	if (!comm.length || program->flags & EXEC_SNAPSHOT || (comm.data[0] >= '0' && comm.data[0] <= '9'))
+		return exe;
+	/* The beginning of a longer name, cut to what a comm holds. */
+	return comm.length <= exe.length && !memcmp(comm.data, exe.data, comm.length) ? exe : comm;
 }
 
 static int session_derive_name(struct session *session)
@@ -301,7 +309,7 @@ static int session_derive_name(struct session *session)
 	if (session->agent_name)
 		return session_set_name(session, span_of(session->agent_name), NAME_AGENT);
 	if (root && root->program)
-		return session_set_name(session, program_name(root->program), NAME_PROGRAM);
+		return session_set_name(session, process_program_name(root), NAME_PROGRAM);
 	return root ? session_set_name(session, process_comm(root), NAME_COMM) : 0;
 }
 
@@ -577,12 +585,12 @@ static struct process *process_new(struct sessions *sessions, const struct proce
 	return process;
 }
 
-/* comm is the acting thread's: the leader's is the process's. */
+/* comm is the acting thread's: the leader's is the process's. Records that userspace makes up have none. */
 static void process_update(struct process *process, const struct actor *actor)
 {
 	process->uid = actor->uid;
 	process->gid = actor->gid;
-	if (actor->tid == actor->process.pid || !process->comm[0])
+	if (actor->comm[0] && (actor->tid == actor->process.pid || !process->comm[0]))
 		memcpy(process->comm, actor->comm, COMM_BYTES);
 }
 
@@ -707,7 +715,7 @@ static int apply_fork(struct sessions *sessions, const struct event *event, stru
 	if (!child->comm[0]) {
 		child->uid = event->fork.actor.uid;
 		child->gid = event->fork.actor.gid;
-		memcpy(child->comm, event->fork.actor.comm, COMM_BYTES);
+		memcpy(child->comm, event->fork.actor.comm[0] ? event->fork.actor.comm : parent->comm, COMM_BYTES);
 	}
 	if (!child->cgroup && parent->cgroup) {
 		child->cgroup = parent->cgroup;
@@ -717,16 +725,23 @@ static int apply_fork(struct sessions *sessions, const struct event *event, stru
 	return 0;
 }
 
+/* The beginning of a session, as its record tells it: how it was recognised, in which directory, under which name. */
+static int session_begin(struct session *session, uint32_t flags, struct span cwd)
+{
+	session->incomplete = false;
+	session->flags = flags;
+	if (!cwd.data || session->workspace)
+		return 0;
+	return session_set_text(session, &session->workspace, cwd);
+}
+
 static int exec_session(struct session *session, const struct event *event)
 {
-	struct span name = event_text(event, event->exec.name);
+	int r = 0;
 
-	session_changed(session);
-	if (event->exec.flags & EXEC_NEW_SESSION) {
-		session->incomplete = false;
-		session->flags = event->exec.flags;
-	}
-	return session_set_name(session, name, NAME_GIVEN);
+	if (event->exec.flags & EXEC_NEW_SESSION)
+		r = session_begin(session, event->exec.flags, event_text(event, event->exec.cwd));
+	return r < 0 ? r : session_set_name(session, event_text(event, event->exec.name), NAME_GIVEN);
 }
 
 /* A cgroup's session has no root to be named by. */
@@ -774,10 +789,9 @@ static int apply_join(struct sessions *sessions, const struct event *event, stru
 	if (r < 0)
 		return r;
 	*ret_process = process;
-	if (event->join.flags & EXEC_NEW_SESSION) {
-		process->session->incomplete = false;
-		process->session->flags = event->join.flags;
-	}
+	/* A cgroup's session begins with whoever joins first. */
+	if (event->join.flags & EXEC_NEW_SESSION || (!process->session->flags && !process->session->id.pid))
+		session_begin(process->session, event->join.flags, (struct span){NULL, 0});
 	return process_join_cgroup(sessions, process, event->join.cgroup, event_text(event, event->join.cgroup_path));
 }
 

@@ -70,7 +70,7 @@ struct session {
 	char text_id[48]; /* s-PID-SECONDS, or c-CGROUP-SECONDS */
 	char *name; /* NULL: not learned */
 	char *agent_name; /* NULL: no particular kind, or not learned (agent_known) */
-	char *workspace; /* NULL: not learned */
+	char *workspace; /* given, or the directory it was started in; NULL: not learned */
 	uint32_t agent;
 	bool agent_known;
 	enum name_source name_source;
@@ -136,8 +136,8 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock);
 /*
  * sessions_apply - takes one record into account
  *
- * ret_process: the process that the record is about (of a fork the parent), borrowed until the next call; NULL for
- * records of no session. Records of processes that are in no session are passed over. -ENOMEM: the table is as before
+ * ret_process: the process that the record is about (of a fork the parent), borrowed until the next call of this or of
+ * process_release(); NULL for records of no session. Records of processes that are in no session are passed over. -ENOMEM: the table is as before
  * or lacks this record's news.
  */
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process);

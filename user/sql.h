@@ -16,7 +16,7 @@
 
 #define SQL_TEXT_MAX (256 * 1024) /* bytes; a longer text is not parsed */
 #define SQL_TABLES_MAX 256 /* names kept of one text; those beyond are dropped */
-#define SQL_TIMEOUT_DEFAULT 200 /* milliseconds */
+#define SQL_TIMEOUT_DEFAULT 200 /* milliseconds of the parser's CPU time */
 
 /* Every class that a text which could not be understood might be of. */
 #define SQL_CLASSES_ALL ((1u << (SQL_UPDATE + 1)) - 1)
@@ -36,7 +36,8 @@ enum sql_trust {
 struct sql_judgement {
 	uint32_t classes; /* mask of 1 << enum sql_class */
 	enum sql_trust trust;
-	char **tables; /* as written, with schema where given, each once, in the order of the text */
+	/* As written, with schema where given, each once; in the order of the text, but outer statements before inner ones. */
+	char **tables;
 	size_t table_count;
 	char error[128]; /* why the text was not parsed; empty where it was */
 };
@@ -44,9 +45,10 @@ struct sql_judgement {
 struct sql_classifier;
 
 /*
- * Starts the parser's process. `timeout_ms` bounds one call of sql_classify(), 0: SQL_TIMEOUT_DEFAULT. Returns -ENOMEM,
- * or what socketpair() and fork() give. The process is this one's child: it is reaped here, by its number, but a
- * waitpid(-1) elsewhere does no harm.
+ * Starts the parser's process. `timeout_ms` bounds the time that it works on one text, 0: SQL_TIMEOUT_DEFAULT; on a
+ * machine too busy to let it work, a call may last ten times that by the clock. Returns -ENOMEM, or what socketpair(),
+ * fork() and pidfd_open() give. The process is this one's child and is reaped here; a waitpid(-1) elsewhere that gets it
+ * first does no harm.
  */
 int sql_classifier_new(unsigned int timeout_ms, struct sql_classifier **ret_classifier);
 void sql_classifier_free(struct sql_classifier *classifier);

@@ -13,7 +13,8 @@
 
 struct where {
 	const struct sql_tree *tree;
-	const struct sql_node *name; /* of the target, by which its columns are qualified; NULL: any column counts */
+	uint32_t target; /* RangeVar whose rows are chosen, or SQL_NODE_NONE: any column counts */
+	const struct sql_node *name; /* of the target, by which its columns are qualified; NULL where there is none */
 };
 
 static enum sql_truth truth(const struct where *where, uint32_t wrapper, bool negated, unsigned int depth);
@@ -96,11 +97,21 @@ static bool matches_all(const struct sql_tree *tree, uint32_t wrapper, bool like
 	return is_made_of(text, ".*+^$");
 }
 
+/* The last element of a list: of a qualified name, the name itself. */
+static uint32_t last_of(const struct sql_tree *tree, uint32_t node, const char *key)
+{
+	uint32_t list = sql_tree_child(tree, node, key), last = SQL_NODE_NONE;
+
+	if (list != SQL_NODE_NONE)
+		sql_tree_for_each_child(tree, list, item)
+			last = item;
+	return last;
+}
+
 /* The operator's name, turned round where negated; NULL where that cannot be done. */
 static const char *operator_of(const struct sql_tree *tree, uint32_t expression, bool negated)
 {
-	uint32_t name = sql_tree_only(tree, sql_tree_child(tree, expression, "name"));
-	uint32_t text = sql_tree_child(tree, sql_tree_only(tree, name), "sval");
+	uint32_t text = sql_tree_child(tree, sql_tree_only(tree, last_of(tree, expression, "name")), "sval");
 	char word[8];
 
 	if (text == SQL_NODE_NONE)
@@ -142,48 +153,44 @@ static enum sql_truth comparison_truth(const struct where *where, uint32_t expre
 	static const char *const regular[] = {"~", "~*"};
 	const struct sql_tree *tree = where->tree;
 	uint32_t left = sql_tree_child(tree, expression, "lexpr"), right = sql_tree_child(tree, expression, "rexpr");
-	const char *operator= operator_of(tree, expression, negated);
+	const char *symbol = operator_of(tree, expression, negated);
 	bool similar = sql_tree_field_is(tree, expression, "kind", "AEXPR_SIMILAR");
 
-	if (left == SQL_NODE_NONE || right == SQL_NODE_NONE || !operator)
+	if (left == SQL_NODE_NONE || right == SQL_NODE_NONE || !symbol)
 		return SQL_TRUTH_DEPENDS;
 	if (sql_tree_field_is(tree, expression, "kind", "AEXPR_IN"))
-		return streq(operator, "=") && list_holds(tree, right, left) ? SQL_TRUTH_ALWAYS : SQL_TRUTH_DEPENDS;
+		return streq(symbol, "=") && list_holds(tree, right, left) ? SQL_TRUTH_ALWAYS : SQL_TRUTH_DEPENDS;
 	if (sql_tree_field_is(tree, expression, "kind", "AEXPR_OP_ANY") ||
 	    sql_tree_field_is(tree, expression, "kind", "AEXPR_OP_ALL"))
 		return SQL_TRUTH_DEPENDS;
-	if (is_one_of(operator, reflexive, ARRAY_SIZE(reflexive)) && sql_tree_same(tree, left, right))
+	if (is_one_of(symbol, reflexive, ARRAY_SIZE(reflexive)) && sql_tree_same(tree, left, right))
 		return SQL_TRUTH_ALWAYS;
-	if (is_one_of(operator, like, ARRAY_SIZE(like)) && matches_all(tree, right, true))
+	if (is_one_of(symbol, like, ARRAY_SIZE(like)) && matches_all(tree, right, true))
 		return SQL_TRUTH_ALWAYS;
-	if (is_one_of(operator, regular, ARRAY_SIZE(regular)) && matches_all(tree, right, similar))
+	if (is_one_of(symbol, regular, ARRAY_SIZE(regular)) && matches_all(tree, right, similar))
 		return SQL_TRUTH_ALWAYS;
 	return SQL_TRUTH_DEPENDS;
 }
 
 /*
- * Two constants compared, where it is plain that they differ: strings, or numbers of which the parser's JSON tells the
- * value (it leaves out those that are 0 or less).
+ * Two constants compared, where it is plain whether they differ: strings, or whole numbers. The parser's JSON leaves out
+ * the value of a number that is 0 or less, so two of those cannot be told apart.
  */
 static enum sql_truth constants_truth(const struct sql_tree *tree, uint32_t expression, bool negated)
 {
 	uint32_t left = sql_tree_child(tree, expression, "lexpr"), right = sql_tree_child(tree, expression, "rexpr");
-	const char *operator= operator_of(tree, expression, negated);
+	const char *symbol = operator_of(tree, expression, negated);
 	bool strings = string_constant(tree, left) && string_constant(tree, right);
-	uint32_t a, b;
+	uint32_t a = sql_tree_child(tree, sql_tree_only(tree, left), "ival");
+	uint32_t b = sql_tree_child(tree, sql_tree_only(tree, right), "ival");
+	bool numbers = a != SQL_NODE_NONE && b != SQL_NODE_NONE &&
+		       (sql_tree_only(tree, a) != SQL_NODE_NONE || sql_tree_only(tree, b) != SQL_NODE_NONE);
 
-	if (!operator || !sql_tree_field_is(tree, expression, "kind", "AEXPR_OP"))
+	if (!symbol || !sql_tree_field_is(tree, expression, "kind", "AEXPR_OP") || !(strings || numbers))
 		return SQL_TRUTH_ALWAYS;
-	if (!streq(operator, "=") && !streq(operator, "<>"))
+	if (!streq(symbol, "=") && !streq(symbol, "<>"))
 		return SQL_TRUTH_ALWAYS;
-	a = sql_tree_child(tree, sql_tree_only(tree, left), "ival");
-	b = sql_tree_child(tree, sql_tree_only(tree, right), "ival");
-	if (!strings && (sql_tree_only(tree, a) == SQL_NODE_NONE) == (sql_tree_only(tree, b) == SQL_NODE_NONE) &&
-	    (sql_tree_only(tree, a) == SQL_NODE_NONE || a == SQL_NODE_NONE || b == SQL_NODE_NONE))
-		return SQL_TRUTH_ALWAYS;
-	if (!strings && (a == SQL_NODE_NONE || b == SQL_NODE_NONE))
-		return SQL_TRUTH_ALWAYS;
-	return sql_tree_same(tree, left, right) == streq(operator, "=") ? SQL_TRUTH_ALWAYS : SQL_TRUTH_NEVER;
+	return sql_tree_same(tree, left, right) == streq(symbol, "=") ? SQL_TRUTH_ALWAYS : SQL_TRUTH_NEVER;
 }
 
 /* An expression that says nothing of the target: a constant, or perhaps true. */
@@ -220,13 +227,13 @@ static enum sql_truth join_truths(enum sql_truth so_far, enum sql_truth one, boo
 static bool sides_complement(const struct sql_tree *tree, uint32_t a, uint32_t b)
 {
 	uint32_t one = sql_tree_only(tree, a), other = sql_tree_only(tree, b);
-	const char *operator, *opposite;
+	const char *symbol, *opposite;
 
 	if (!sql_node_is(&tree->nodes[one], "A_Expr") || !sql_node_is(&tree->nodes[other], "A_Expr"))
 		return false;
-	operator= operator_of(tree, one, false);
+	symbol = operator_of(tree, one, false);
 	opposite = operator_of(tree, other, true);
-	return operator && opposite && streq(operator, opposite) && sql_tree_child(tree, one, "lexpr") &&
+	return symbol && opposite && streq(symbol, opposite) && sql_tree_child(tree, one, "lexpr") &&
 	       sql_tree_child(tree, other, "lexpr") && sql_tree_child(tree, one, "rexpr") &&
 	       sql_tree_child(tree, other, "rexpr") &&
 	       sql_tree_same(tree, sql_tree_child(tree, one, "lexpr"), sql_tree_child(tree, other, "lexpr")) &&
@@ -289,14 +296,39 @@ static enum sql_truth exists_truth(const struct where *where, uint32_t select, u
 		       SQL_TRUTH_ALWAYS;
 }
 
-static enum sql_truth sublink_truth(const struct where *where, uint32_t node, unsigned int depth)
+/* SELECT ... FROM the target itself, all of it: as in DELETE FROM t WHERE id IN (SELECT id FROM t). */
+static bool selects_whole_target(const struct where *where, uint32_t select)
+{
+	static const char *const choices[] = {"whereClause", "limitCount", "limitOffset", "groupClause", "havingClause",
+					      "larg"};
+	const struct sql_tree *tree = where->tree;
+	uint32_t from = sql_tree_child(tree, select, "fromClause"), first = sql_tree_only(tree, from), table, target;
+
+	for (size_t i = 0; i < ARRAY_SIZE(choices); i++)
+		if (sql_tree_child(tree, select, choices[i]) != SQL_NODE_NONE)
+			return false;
+	if (first == SQL_NODE_NONE || tree->nodes[first].end != tree->nodes[from].end)
+		return false;
+	table = sql_tree_child(tree, sql_tree_only(tree, first), "relname");
+	target = sql_tree_child(tree, where->target, "relname");
+	return table != SQL_NODE_NONE && target != SQL_NODE_NONE &&
+	       tree->nodes[table].value_length == tree->nodes[target].value_length &&
+	       memcmp(tree->nodes[table].value, tree->nodes[target].value, tree->nodes[table].value_length) == 0;
+}
+
+static enum sql_truth sublink_truth(const struct where *where, uint32_t node, bool negated, unsigned int depth)
 {
 	const struct sql_tree *tree = where->tree;
 	uint32_t select = sql_tree_only(tree, sql_tree_child(tree, node, "subselect"));
 
-	if (select == SQL_NODE_NONE || !sql_tree_field_is(tree, node, "subLinkType", "EXISTS_SUBLINK"))
+	if (select == SQL_NODE_NONE)
 		return SQL_TRUTH_DEPENDS;
-	return exists_truth(where, select, depth);
+	if (sql_tree_field_is(tree, node, "subLinkType", "EXISTS_SUBLINK"))
+		return exists_truth(where, select, depth);
+	if (!negated && sql_tree_field_is(tree, node, "subLinkType", "ANY_SUBLINK") &&
+	    sql_tree_child(tree, node, "operName") == SQL_NODE_NONE && selects_whole_target(where, select))
+		return SQL_TRUTH_ALWAYS;
+	return SQL_TRUTH_DEPENDS;
 }
 
 static enum sql_truth null_truth(const struct sql_tree *tree, uint32_t node, bool negated)
@@ -328,7 +360,7 @@ static enum sql_truth truth(const struct where *where, uint32_t wrapper, bool ne
 	if (sql_node_is(kind, "BooleanTest"))
 		return test_truth(where, node, negated, depth);
 	if (sql_node_is(kind, "SubLink"))
-		return sublink_truth(where, node, depth);
+		return sublink_truth(where, node, negated, depth);
 	if (sql_node_is(kind, "A_Expr"))
 		return comparison_truth(where, node, negated);
 	return SQL_TRUTH_DEPENDS;
@@ -336,7 +368,7 @@ static enum sql_truth truth(const struct where *where, uint32_t wrapper, bool ne
 
 enum sql_truth sql_where_truth(const struct sql_tree *tree, uint32_t clause, uint32_t target)
 {
-	struct where where = {.tree = tree};
+	struct where where = {.tree = tree, .target = target};
 	uint32_t name = sql_tree_child(tree, sql_tree_child(tree, target, "alias"), "aliasname");
 
 	if (name == SQL_NODE_NONE)

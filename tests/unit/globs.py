@@ -186,7 +186,7 @@ def random_glob(rng):
     for _ in range(rng.randint(1, 4)):
         parts.append(b"**" if rng.random() < 0.25 else random_component(rng))
     if rng.random() < 0.08:
-        parts.append(b"{a,b/c,**/d,x{y,/z}}".replace(b"/z", b"z") if rng.random() < 0.5 else b"{a/**,b}")
+        parts.append(b"{a,b/c,**/d,x{y,z}}" if rng.random() < 0.5 else b"{a/**,b}")
     glob = b"/".join(parts)
     return glob if glob.startswith(b"**/") or glob == b"**" else b"/" + glob
 
@@ -248,22 +248,27 @@ class Driver:
         return answers
 
 
-def expected(globs, uses, path):
+def expected(globs, uses, bits, path):
     sets = [0, 0, 0]
-    for bit, (glob, use) in enumerate(zip(globs, uses)):
+    for glob, use, bit in zip(globs, uses, bits):
         plain = expand(glob)
         if any(matches(p, path) for p in plain):
             sets[1 if use == b"n" else 0] |= 1 << bit
         if use == b"p" and any(is_ancestor(p, path) for p in plain):
             sets[2] |= 1 << bit
-    # A path_not: glob decides over a path: glob of the same rule; no rule here has both.
-    return b"%x %x %x" % tuple(sets)
+    return without_ruled_out(sets)
+
+
+def without_ruled_out(sets):
+    """Where a path_not: glob of a rule matches, whether its path: globs do is nobody's concern."""
+    return b"%x %x %x" % (sets[0] & ~sets[1], sets[1], sets[2])
 
 
 def check_paths(driver, rng):
     globs = [random_glob(rng) for _ in range(rng.randint(1, 10))]
     uses = [rng.choice([b"p", b"p", b"n"]) for _ in globs]
-    lines = [b"x"] + [b"g %s %d %s" % (u, i, g.hex().encode()) for i, (g, u) in enumerate(zip(globs, uses))]
+    bits = [rng.randrange(6) for _ in globs]
+    lines = [b"x"] + [b"g %s %d %s" % (u, b, g.hex().encode()) for g, u, b in zip(globs, uses, bits)]
     answers = driver.ask(lines + [b"c"])
     for line, answer in zip(lines[1:], answers[1:-1]):
         if answer != b"ok":
@@ -271,11 +276,13 @@ def check_paths(driver, rng):
     if not answers[-1].startswith(b"ok"):
         raise SystemExit(f"globs.py: {globs!r}: {answers[-1].decode()}")
     paths = [random_path(rng, globs) for _ in range(25)]
+    hits = 0
     for path, answer in zip(paths, driver.ask([b"m " + p.hex().encode() for p in paths])):
-        want = expected(globs, uses, path)
-        if answer != want:
-            raise SystemExit(f"globs.py: globs {list(zip(globs, uses))!r}\npath {path!r}: want {want!r}, got {answer!r}")
-    hits = sum(expected(globs, uses, p) != b"0 0 0" for p in paths)
+        want = expected(globs, uses, bits, path)
+        hits += want != b"0 0 0"
+        if without_ruled_out([int(n, 16) for n in answer.split()]) != want:
+            rules = list(zip(globs, uses, bits))
+            raise SystemExit(f"globs.py: globs {rules!r}\npath {path!r}: want {want!r}, got {answer!r}")
     return len(globs) * len(paths), hits, len(paths)
 
 

@@ -72,7 +72,7 @@ static inline void build_fork(struct built *built, struct session_id session, ui
 			      uint32_t child, uint64_t child_start)
 {
 	BUILD(built, RECORD_FORK, record_fork, child_start);
-	build_actor(built, session, pid, start, 1, "parent");
+	build_actor(built, session, pid, start, 1, "");
 	built->u.fork.child = (struct process_id){.pid = child, .start = child_start};
 }
 
@@ -80,7 +80,7 @@ static inline void build_exit(struct built *built, struct session_id session, ui
 			      uint64_t time)
 {
 	BUILD(built, RECORD_EXIT, record_exit, time);
-	build_actor(built, session, pid, start, 1, "gone");
+	build_actor(built, session, pid, start, 1, "");
 }
 
 /* args: NUL between and at the end, length counted by the caller. */
@@ -100,8 +100,8 @@ static inline void build_exec(struct built *built, struct session_id session, ui
 	built->u.exec.argc = 2;
 }
 
-static inline void build_op(struct built *built, struct session_id session, uint32_t pid, uint64_t start,
-			    uint32_t ppid, enum op op, const char *path)
+static inline void build_op(struct built *built, struct session_id session, uint32_t pid, uint64_t start, uint32_t ppid,
+			    enum op op, const char *path)
 {
 	BUILD(built, RECORD_OP, record_op, start + 2);
 	build_actor(built, session, pid, start, ppid, "rm");

@@ -255,9 +255,9 @@ static void test_basename(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_texts),	   cmocka_unit_test(test_bad),	    cmocka_unit_test(test_short),
-		cmocka_unit_test(test_older),	   cmocka_unit_test(test_newer),    cmocka_unit_test(test_unaligned),
-		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_size),	    cmocka_unit_test(test_new_size),
+		cmocka_unit_test(test_texts),	   cmocka_unit_test(test_bad),	 cmocka_unit_test(test_short),
+		cmocka_unit_test(test_older),	   cmocka_unit_test(test_newer), cmocka_unit_test(test_unaligned),
+		cmocka_unit_test(test_every_kind), cmocka_unit_test(test_size),	 cmocka_unit_test(test_new_size),
 		cmocka_unit_test(test_basename),
 	};
 

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -141,12 +142,14 @@ static void test_loaded_library(void **state)
 /* Other versions may want libraries that are not here; then only the file is looked at. */
 static void test_other_versions(void **state)
 {
-	_cleanup_free_ char *list = strdup(getenv("LIBPQ_PATHS") ? getenv("LIBPQ_PATHS") : "");
-	char *rest = list;
+	_cleanup_free_ char *list = NULL;
+	char *rest;
 
 	(void)state;
-	if (!list || !list[0])
+	if (!getenv("LIBPQ_PATHS"))
 		skip();
+	rest = list = strdup(getenv("LIBPQ_PATHS"));
+	assert_non_null(list);
 	for (char *path; (path = strsep(&rest, ":"));) {
 		struct libpq_functions functions;
 		void *library = dlmopen(LM_ID_NEWLM, path, RTLD_NOW);
@@ -167,7 +170,7 @@ static void test_other_versions(void **state)
 static void test_files_without(void **state)
 {
 	struct libpq_functions functions;
-	uint8_t header[sizeof(Elf64_Ehdr)] = { 0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT };
+	uint8_t header[sizeof(Elf64_Ehdr)] = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT};
 
 	(void)state;
 	assert_int_equal(inspect_path("/proc/self/exe", &functions), -ENOENT);
@@ -205,28 +208,28 @@ _Static_assert(sizeof(struct made) == MADE_SIZE, "layout");
 static void make(struct made *made)
 {
 	*made = (struct made){
-		.header = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-			    .e_type = ET_EXEC,
-			    .e_machine = EM_X86_64,
-			    .e_phoff = offsetof(struct made, segment),
-			    .e_phentsize = sizeof(Elf64_Phdr),
-			    .e_phnum = 1,
-			    .e_shoff = offsetof(struct made, sections),
-			    .e_shentsize = sizeof(Elf64_Shdr),
-			    .e_shnum = 3 },
-		.segment = { .p_type = PT_LOAD,
-			     .p_flags = PF_R | PF_X,
-			     .p_offset = MADE_CODE,
-			     .p_vaddr = MADE_ADDRESS,
-			     .p_filesz = MADE_SIZE - MADE_CODE },
-		.sections = { [1] = { .sh_type = SHT_SYMTAB,
-				      .sh_offset = offsetof(struct made, symbols),
-				      .sh_size = sizeof(made->symbols),
-				      .sh_link = 2,
-				      .sh_entsize = sizeof(Elf64_Sym) },
-			      [2] = { .sh_type = SHT_STRTAB,
-				      .sh_offset = offsetof(struct made, names),
-				      .sh_size = sizeof(made->names) } },
+		.header = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+			   .e_type = ET_EXEC,
+			   .e_machine = EM_X86_64,
+			   .e_phoff = offsetof(struct made, segment),
+			   .e_phentsize = sizeof(Elf64_Phdr),
+			   .e_phnum = 1,
+			   .e_shoff = offsetof(struct made, sections),
+			   .e_shentsize = sizeof(Elf64_Shdr),
+			   .e_shnum = 3},
+		.segment = {.p_type = PT_LOAD,
+			    .p_flags = PF_R | PF_X,
+			    .p_offset = MADE_CODE,
+			    .p_vaddr = MADE_ADDRESS,
+			    .p_filesz = MADE_SIZE - MADE_CODE},
+		.sections = {[1] = {.sh_type = SHT_SYMTAB,
+				    .sh_offset = offsetof(struct made, symbols),
+				    .sh_size = sizeof(made->symbols),
+				    .sh_link = 2,
+				    .sh_entsize = sizeof(Elf64_Sym)},
+			     [2] = {.sh_type = SHT_STRTAB,
+				    .sh_offset = offsetof(struct made, names),
+				    .sh_size = sizeof(made->names)}},
 	};
 	memset(made->code, 0x90, sizeof(made->code));
 }
@@ -241,11 +244,11 @@ static void add_symbol(struct made *made, const char *name, uint64_t address, ui
 	}
 	assert_true(i < ARRAY_SIZE(made->symbols) && end + strlen(name) < sizeof(made->names));
 	strcpy(made->names + end, name);
-	made->symbols[i] = (Elf64_Sym){ .st_name = (Elf64_Word)end,
-					.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
-					.st_shndx = 1,
-					.st_value = address,
-					.st_size = size };
+	made->symbols[i] = (Elf64_Sym){.st_name = (Elf64_Word)end,
+				       .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC),
+				       .st_shndx = 1,
+				       .st_value = address,
+				       .st_size = size};
 }
 
 static void add_call(struct made *made, uint64_t from, uint64_t to)
@@ -413,8 +416,8 @@ static void test_damaged_files(void **state)
 		if (segments[i].p_type == PT_DYNAMIC)
 			dynamic = segments[i].p_offset;
 	for (int round = 0; round < 4000; round++) {
-		const size_t starts[] = { 0, dynamic, header->e_shoff, 0 };
-		const size_t lengths[] = { 600, 400, size - header->e_shoff, size };
+		const size_t starts[] = {0, dynamic, header->e_shoff, 0};
+		const size_t lengths[] = {600, 400, size - header->e_shoff, size};
 		size_t at[8];
 
 		for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
@@ -437,10 +440,10 @@ static void test_damaged_files(void **state)
 static void test_outer_function(void **state)
 {
 	const struct libpq_functions functions = {
-		.place = { [PQ_SEND_QUERY] = { 0x1000, 0x1000, 0x20 },
-			   [PQ_SEND_PREPARE] = { 0x1100, 0x1100, 0x80 },
-			   [PQ_EXEC] = { 0x2000, 0x2000, 0x40 },
-			   [PQ_PREPARE] = { 0x2040, 0x2040, 0x40 } },
+		.place = {[PQ_SEND_QUERY] = {0x1000, 0x1000, 0x20},
+			  [PQ_SEND_PREPARE] = {0x1100, 0x1100, 0x80},
+			  [PQ_EXEC] = {0x2000, 0x2000, 0x40},
+			  [PQ_PREPARE] = {0x2040, 0x2040, 0x40}},
 	};
 
 	(void)state;
@@ -501,6 +504,7 @@ static int map_forever(const char *path, int ready)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed assertion leaves without stop_user() */
 	if (fd < 0 || mmap(NULL, 65536, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED)
 		return 1;
 	close(fd);
@@ -557,7 +561,7 @@ static void need_map_files(void)
 static void test_scan_processes(void **state)
 {
 	_cleanup_libpq_set_ struct libpq_set *set = NULL;
-	struct search search = { 0 };
+	struct search search = {0};
 	struct stat status;
 	struct user user;
 
@@ -588,7 +592,7 @@ static void test_scan_processes(void **state)
 static void test_inspect_process(void **state)
 {
 	_cleanup_libpq_set_ struct libpq_set *set = NULL, *other = NULL;
-	struct search search = { 0 };
+	struct search search = {0};
 	struct stat status;
 	struct user user;
 	uint32_t dev;
@@ -624,7 +628,7 @@ static void *sleep_forever(void *unused)
 static void test_first_thread_ended(void **state)
 {
 	_cleanup_libpq_set_ struct libpq_set *set = NULL;
-	struct search search = { 0 };
+	struct search search = {0};
 	char maps[64], line[256];
 	struct user user;
 	pid_t pid;
@@ -639,6 +643,7 @@ static void test_first_thread_ended(void **state)
 		int fd = open(user.library, O_RDONLY | O_CLOEXEC);
 		pthread_t thread;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (fd < 0 || mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED ||
 		    pthread_create(&thread, NULL, sleep_forever, NULL))
 			_exit(1);
@@ -670,7 +675,7 @@ static size_t make_cache(uint8_t *bytes, size_t before, const char *path)
 		int32_t flags;
 		uint32_t name, path, os_version;
 		uint64_t hwcap;
-	} head = { .count = 1, .flags = 0x303, .name = sizeof(head), .path = sizeof(head) + 11 };
+	} head = {.count = 1, .flags = 0x303, .name = sizeof(head), .path = sizeof(head) + 11};
 
 	memcpy(head.magic, "glibc-ld.so.cache1.1", sizeof(head.magic));
 	memset(bytes, 'x', before);
@@ -695,7 +700,7 @@ static int scan_cache(const uint8_t *bytes, size_t size, struct search *search)
 static void test_loader_cache(void **state)
 {
 	uint8_t bytes[PATH_MAX + 1024];
-	struct search search = { 0 };
+	struct search search = {0};
 	unsigned int seed = 7;
 	size_t size;
 
@@ -724,7 +729,7 @@ static void test_loader_cache(void **state)
 static void test_no_loader_cache(void **state)
 {
 	_cleanup_libpq_set_ struct libpq_set *set = NULL;
-	struct search search = { 0 };
+	struct search search = {0};
 
 	(void)state;
 	assert_int_equal(libpq_set_new(&set), 0);
@@ -736,7 +741,7 @@ static void test_outer_function_of_set(void **state)
 {
 	_cleanup_libpq_set_ struct libpq_set *set = NULL;
 	const struct libpq_functions *functions;
-	struct search search = { .wanted = "/" };
+	struct search search = {.wanted = "/"};
 	uint8_t bytes[PATH_MAX + 1024];
 	char path[32];
 	int64_t caller;

@@ -3,12 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/wait.h>
-#include <cmocka.h>
+#include "run_command.h"
 
 #include "commands.h"
 #include "opts.h"
@@ -111,74 +106,6 @@ static int example(int argc, char **argv)
 	return command_dispatch("example", "An example.", commands, ARRAY_SIZE(commands), argc, argv);
 }
 
-/* ---- running it ---- */
-
-struct outcome {
-	int code;
-	char out[16384];
-	char err[16384];
-};
-
-static void read_back(FILE *file, char *text, size_t size)
-{
-	rewind(file);
-	text[fread(text, 1, size - 1, file)] = '\0';
-	fclose(file);
-}
-
-/* Words are parted by blanks. */
-static struct outcome run(int (*program)(int argc, char **argv), const char *words)
-{
-	_cleanup_free_ char *copy = strdup(words);
-	FILE *out = tmpfile(), *err = tmpfile();
-	struct outcome outcome = {};
-	char *argv[16] = {}, *rest = NULL;
-	int argc = 0, status;
-	pid_t child;
-
-	for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
-		argv[argc++] = word;
-	fflush(NULL);
-	child = fork();
-	if (child == 0) {
-		dup2(fileno(out), STDOUT_FILENO);
-		dup2(fileno(err), STDERR_FILENO);
-		exit(program(argc, argv));
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	outcome.code = WEXITSTATUS(status);
-	read_back(out, outcome.out, sizeof(outcome.out));
-	read_back(err, outcome.err, sizeof(outcome.err));
-	return outcome;
-}
-
-struct row {
-	const char *words;
-	int code;
-	const char *out; /* NULL: nothing may be there */
-	const char *err;
-};
-
-static void check_text(const char *words, const char *name, const char *text, const char *part)
-{
-	if (part ? !strstr(text, part) : *text)
-		fail_msg("`%s` wrote to %s \"%s\", expected %s", words, name, text, part ? part : "nothing");
-}
-
-static void check_rows(int (*program)(int argc, char **argv), const struct row *rows, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		struct outcome outcome = run(program, rows[i].words);
-
-		if (outcome.code != rows[i].code)
-			fail_msg("`%s` ended with %d, expected %d: %s", rows[i].words, outcome.code, rows[i].code,
-				 outcome.err);
-		check_text(rows[i].words, "stdout", outcome.out, rows[i].out);
-		check_text(rows[i].words, "stderr", outcome.err, rows[i].err);
-	}
-}
-
 static void test_dispatch(void **state)
 {
 	static const struct row rows[] = {
@@ -246,9 +173,7 @@ static void test_options_in_order(void **state)
 
 static int example_as_nobody(int argc, char **argv)
 {
-	if (setgid(65534) || setuid(65534))
-		return 100;
-	return example(argc, argv);
+	return become_nobody() ? 100 : example(argc, argv);
 }
 
 static void test_require_root(void **state)
@@ -258,10 +183,7 @@ static void test_require_root(void **state)
 	};
 
 	(void)state;
-	if (geteuid() == 0)
-		check_rows(example_as_nobody, rows, ARRAY_SIZE(rows));
-	else
-		check_rows(example, rows, ARRAY_SIZE(rows));
+	check_rows(example_as_nobody, rows, ARRAY_SIZE(rows));
 }
 
 /* ---- the real commands, where no daemon is ---- */
@@ -305,8 +227,9 @@ static void test_nearest_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dispatch),     cmocka_unit_test(test_options), cmocka_unit_test(test_options_in_order),
-		cmocka_unit_test(test_require_root), cmocka_unit_test(test_no_daemon), cmocka_unit_test(test_nearest_name),
+		cmocka_unit_test(test_dispatch),	 cmocka_unit_test(test_options),
+		cmocka_unit_test(test_options_in_order), cmocka_unit_test(test_require_root),
+		cmocka_unit_test(test_no_daemon),	 cmocka_unit_test(test_nearest_name),
 	};
 
 	/* What the caller's shell has set must not decide. */

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#
+#   make            build/reprieve and build/reprieved
+#   make demo       install what is missing, build, run the main job on this kernel (root)
+#   make test       install what is missing, run every test (root)
+#   make check      style and static checks
+#   make install    PREFIX=/usr/local by default
+#   make clean      remove build/
+#   make vmlinux.h  generate the kernel's types anew, trimmed to those in use
+#
+# V=1 shows the commands.
+
+CC = gcc
+CLANG = clang
+BPFTOOL = bpftool
+PREFIX = /usr/local
+DESTDIR =
+B = build
+
+ifeq ($(V),1)
+Q =
+say = @:
+else
+Q = @
+say = @printf '  %-8s%s\n'
+MAKEFLAGS += --no-print-directory
+endif
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: all demo test check install clean unit need fuzz bench
+
+CFLAGS = -O2 -g
+WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -Iinclude -Iuser -I$(B) -MMD -MP
+BPF_CFLAGS = -std=gnu17 -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Wno-unused-function \
+	     -Wno-unused-parameter -I. -Iinclude -Ibpf -MMD -MP
+BPF_ARCH = $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
+LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lpthread
+
+# The order matters to libbpf 1.1's linker: an object that defines a map comes before those that only name it.
+BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o judge.o observe.o guard.o sql.o)
+USER_SOURCES = $(wildcard user/*.c)
+USER_OBJECTS = $(USER_SOURCES:user/%.c=$(B)/user/%.o)
+LIB_OBJECTS = $(filter-out $(B)/user/main.o,$(USER_OBJECTS))
+SKELETONS = $(B)/reprieve.skel.h $(B)/self.skel.h
+
+all: need $(B)/reprieve $(B)/reprieved
+
+need:
+	@for tool in $(CC) $(CLANG) $(BPFTOOL) pkg-config; do \
+		PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || \
+		{ echo "make: $$tool is not installed; 'sudo tools/setup build' installs all that is needed" >&2; exit 1; }; \
+	done
+
+$(B)/reprieve: $(USER_OBJECTS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDFLAGS) $(LIBS)
+
+$(B)/reprieved: $(B)/reprieve
+	$(Q)ln -sf reprieve $@
+
+$(B)/user/%.o: user/%.c | $(SKELETONS)
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(B)/bpf/%.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(say) BPF $<
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+
+$(B)/reprieve.bpf.o: $(BPF_OBJECTS)
+	$(say) BPFLINK $@
+	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen object $@ $(BPF_OBJECTS)
+
+$(B)/reprieve.skel.h: $(B)/reprieve.bpf.o
+	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name reprieve > $@
+
+$(B)/self.skel.h: $(B)/bpf/self.o
+	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name self > $@
+
+clean:
+	$(Q)rm -rf $(B)
+
+-include $(wildcard $(B)/*/*.d)

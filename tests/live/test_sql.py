@@ -1,0 +1,688 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""SQL live: real clients under `reprieve run` against a real PostgreSQL server.
+
+    test_sql.py [--reprieve PATH] [--list] [NAME...]
+
+NAME: only the cases whose name has it. Each case asserts what a user cares about: the table is still there, or gone;
+the server's log has the statement, or never saw it; the client was killed, or was not; the event says what happened.
+Needs root, a PostgreSQL server and the clients; what is missing is skipped with the reason. The server is the tests'
+own, and every process judged is in a session that a case began.
+"""
+
+import argparse
+import glob
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import postgres  # noqa: E402 (from this file's own directory)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CLIENTS = os.path.join(HERE, "sql_clients")
+PYTHON = "/usr/bin/python3"  # for which the distribution packages psycopg
+KILLED = 128 + signal.SIGKILL
+TIMEOUT = 60  # seconds for one command
+
+
+class Failure(Exception):
+    """A case did not end as it should; the message says how."""
+
+
+class Skip(Exception):
+    """A case cannot run here; the message says why."""
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+# ---- one command under `reprieve run`
+
+
+class Result:
+    """What a command came to: its exit status, what it printed, and the events of its session."""
+
+    def __init__(self, status, output, errors, events):
+        self.status, self.output, self.errors, self.events = status, output, errors, events
+
+    def sql(self, **wanted):
+        """Events of op sql whose fields, or fields of `sql`, have the values wanted."""
+        return [event for event in self.events if event.get("op") == "sql" and
+                all(event.get(key, event.get("sql", {}).get(key)) == value for key, value in wanted.items())]
+
+    def describe(self):
+        lines = ["status %d" % self.status]
+        lines += ["stderr: " + line[:200] for line in self.errors.splitlines()[-8:]]
+        for event in self.events:
+            if event.get("kind") == "op" or event.get("kind") == "loss":
+                sql = event.get("sql", {})
+                shown = dict(sql, statement=str(sql.get("statement"))[:100])
+                lines.append("event: %s %s by %s: %s" % (event.get("op"), event.get("verdict"),
+                                                         event.get("rule"), shown))
+        return lines
+
+
+class Bench:
+    """The server, a scratch directory, and the way to run commands as sessions."""
+
+    def __init__(self, reprieve, server, scratch):
+        self.reprieve, self.server, self.scratch = reprieve, server, scratch
+        self.numbers = iter(range(1, 1 << 30))
+        self.last = None
+        self.client_program = None
+
+    def path(self, suffix=""):
+        """A new path in the scratch directory."""
+        return os.path.join(self.scratch, "f%d%s" % (next(self.numbers), suffix))
+
+    def write(self, text, suffix=""):
+        path = self.path(suffix)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def table(self, rows=3):
+        name = "t%d" % next(self.numbers)
+        self.server.query("create table %s as select generate_series(1, %d) as id" % (name, rows))
+        return name
+
+    def policy(self, action, classes):
+        return self.write("version: 1\ndefault: allow\nrules:\n  - name: sql-%s\n    op: [sql]\n    sql: [%s]\n"
+                          "    action: %s\n" % (action, ", ".join(classes), action), ".yaml")
+
+    def start(self, policy, command, environment=None):
+        """A session in the background, with the path of its events."""
+        events = self.path(".jsonl")
+        workspace = self.path(".workspace")
+        os.mkdir(workspace)
+        process = subprocess.Popen(
+            [self.reprieve, "run", "--policy", policy, "--events", events, "--workspace", workspace, "--"] + command,
+            cwd=workspace, env=dict(os.environ, TMPDIR=workspace, **(environment or {})), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        return process, events
+
+    def finish(self, process, events):
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, errors = process.communicate()
+            self.last = Result(-1, output.decode(errors="replace"), errors.decode(errors="replace"),
+                               read_events(events))
+            raise Failure("the command did not end within %d s" % TIMEOUT) from None
+        status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        self.last = Result(status, output.decode(errors="replace"), errors.decode(errors="replace"),
+                           read_events(events))
+        self.server_idle()
+        return self.last
+
+    def run(self, policy, command, environment=None):
+        return self.finish(*self.start(policy, command, environment))
+
+    def server_idle(self):
+        """Waits until the server is done with whatever reached it."""
+        for _ in range(100):
+            if self.server.query("select count(*) from pg_stat_activity where backend_type = 'client backend' "
+                                 "and pid <> pg_backend_pid()") == "0":
+                return
+            time.sleep(0.05)
+        raise Failure("the server still has connections of a client that ended")
+
+    def client(self, mode):
+        """The C client's command, built on first use."""
+        if not self.client_program:
+            if not shutil.which("cc") or not os.path.isdir("/usr/include/postgresql"):
+                raise Skip("needs a C compiler and libpq's headers (package libpq-dev)")
+            program = os.path.join(self.scratch, "client")
+            subprocess.run(["cc", "-std=gnu17", "-O2", "-I/usr/include/postgresql", "-o", program,
+                            os.path.join(CLIENTS, "client.c"), "-lpq", "-lpthread"], check=True)
+            self.client_program = program
+        return [self.client_program, mode]
+
+    def copy_of_libpq(self, name):
+        """The system's libpq as a file of its own, in a directory of its own."""
+        directory = self.path(".lib")
+        os.mkdir(directory)
+        copy = os.path.join(directory, name)
+        shutil.copy(system_libpq(), copy)
+        return copy
+
+
+def read_events(path):
+    events = []
+    if not os.path.exists(path):
+        return events
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                raise Failure("line %d of the events is not JSON: %s" % (number, line[:200])) from None
+    return events
+
+
+def system_libpq():
+    found = glob.glob("/usr/lib/*/libpq.so.5") + glob.glob("/usr/lib*/libpq.so.5")
+    if not found:
+        raise Skip("the system has no libpq.so.5")
+    return os.path.realpath(found[0])
+
+
+# ---- the clients: how they are run, and the function a statement with SQL text passes
+
+
+def script(program, mode):
+    return lambda bench: [os.path.join(CLIENTS, program), mode]
+
+
+def python(program, mode, module):
+    def command(bench):
+        if subprocess.run([PYTHON, "-c", "import " + module], stderr=subprocess.DEVNULL, check=False).returncode:
+            raise Skip("needs the Python module %s for %s" % (module, PYTHON))
+        return [PYTHON, os.path.join(CLIENTS, program), mode]
+    return command
+
+
+def program(mode):
+    return lambda bench: bench.client(mode)
+
+
+# Name, command, function that the event names.
+CLIENT_ROWS = [
+    ("psql-commands", script("psql.sh", "commands"), "PQsendQuery"),
+    ("psql-string", script("psql.sh", "string"), "PQsendQuery"),
+    ("psql-file", script("psql.sh", "file"), "PQsendQuery"),
+    ("psql-transaction", script("psql.sh", "transaction"), "PQsendQuery"),
+    ("psql-stdin", script("psql.sh", "stdin"), "PQsendQuery"),
+    ("psycopg2-autocommit", python("psycopg2_client.py", "autocommit", "psycopg2"), "PQexec"),
+    ("psycopg2-transaction", python("psycopg2_client.py", "transaction", "psycopg2"), "PQexec"),
+    ("psycopg3-simple", python("psycopg3_client.py", "simple", "psycopg"), "PQsendQuery"),
+    ("psycopg3-extended", python("psycopg3_client.py", "extended", "psycopg"), "PQsendQueryParams"),
+    ("psycopg3-prepared", python("psycopg3_client.py", "prepared", "psycopg"), "PQsendPrepare"),
+    ("psycopg3-pipeline", python("psycopg3_client.py", "pipeline", "psycopg"), "PQsendQueryParams"),
+    ("pgbench-simple", script("pgbench.sh", "simple"), "PQsendQuery"),
+    ("pgbench-extended", script("pgbench.sh", "extended"), "PQsendQueryParams"),
+    ("pgbench-prepared", script("pgbench.sh", "prepared"), "PQprepare"),
+    ("c-exec", program("exec"), "PQexec"),
+    ("c-exec-params", program("exec-params"), "PQexecParams"),
+    ("c-prepare", program("prepare"), "PQprepare"),
+    ("c-send", program("send"), "PQsendQuery"),
+    ("c-send-params", program("send-params"), "PQsendQueryParams"),
+    ("c-send-prepare", program("send-prepare"), "PQsendPrepare"),
+    ("c-pipeline", program("pipeline"), "PQsendQueryParams"),
+]
+ONE_MESSAGE = {"psql-string"}  # all statements travel together, so none of them runs
+BUFFERED = {"psycopg3-pipeline"}  # what came before may still be in the client's own buffer
+
+
+def has_table(event, table):
+    return any(name.split(".")[-1] == table for name in event.get("sql", {}).get("tables") or [])
+
+
+def check_event(event, table, verdict, function):
+    sql = event.get("sql", {})
+    expect(event.get("verdict") == verdict, "the event's verdict is %s, not %s" % (event.get("verdict"), verdict))
+    expect(event.get("rule") == "sql-" + verdict, "the event's rule is %s" % event.get("rule"))
+    expect("drop" in (sql.get("class") or []), "the event's class is %s, not drop" % sql.get("class"))
+    expect(has_table(event, table), "the event's tables are %s, without %s" % (sql.get("tables"), table))
+    expect(sql.get("function") == function, "the event names %s, not %s" % (sql.get("function"), function))
+
+
+def statements_about(table):
+    return ["select 'before-%s'" % table, "drop table %s" % table, "select 'after-%s'" % table]
+
+
+def check_killed(bench, result, table, function):
+    """The client died at its DROP of the table, and the server never saw it."""
+    log = bench.server.log()
+    expect(bench.server.exists(table), "the table is gone")
+    expect("drop table " + table not in log, "the DROP is in the server's log")
+    expect("after-" + table not in log, "the statement after the DROP is in the server's log")
+    expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+    kills = result.sql(verdict="kill")
+    expect(len(kills) == 1, "%d events with verdict kill, not one" % len(kills))
+    check_event(kills[0], table, "kill", function)
+
+
+def kill_case(name, command, function, conninfo):
+    def case(bench):
+        table = bench.table()
+        result = bench.run(bench.policy("kill", ["drop", "truncate"]),
+                           command(bench) + [conninfo(bench.server)] + statements_about(table))
+        check_killed(bench, result, table, function)
+        before = "before-" + table in bench.server.log()
+        if name in ONE_MESSAGE:
+            expect(not before, "the harmless statement of the same message was sent")
+        elif name not in BUFFERED:
+            expect(before, "the harmless statement before the DROP did not run")
+    return case
+
+
+def alert_case(command, function, conninfo):
+    def case(bench):
+        table = bench.table()
+        result = bench.run(bench.policy("alert", ["drop", "truncate"]),
+                           command(bench) + [conninfo(bench.server)] + statements_about(table))
+        expect(result.status == 0, "exit status %d, not 0" % result.status)
+        expect(not bench.server.exists(table), "the table is still there")
+        alerts = result.sql(verdict="alert")
+        expect(len(alerts) == 1, "%d events with verdict alert, not one" % len(alerts))
+        check_event(alerts[0], table, "alert", function)
+        for text in statements_about(table):
+            seen = [event for event in result.sql() if text in str(event["sql"].get("statement"))]
+            expect(len(seen) <= 1, "%d events for one statement: %s" % (len(seen), text))
+        expect("after-" + table in bench.server.log(), "the statement after the DROP did not run")
+    return case
+
+
+# ---- other rules and texts
+
+
+def psql(bench, *statements):
+    return [os.path.join(CLIENTS, "psql.sh"), "commands", bench.server.unix()] + list(statements)
+
+
+def passes(bench, policy, *statements):
+    """Harmless statements run to the end."""
+    result = bench.run(policy, psql(bench, *statements))
+    expect(result.status == 0, "exit status %d, not 0" % result.status)
+    expect(not result.sql(verdict="kill"), "an event says kill")
+
+
+def dies(bench, policy, *statements):
+    """The last statement ends the client before it is sent."""
+    result = bench.run(policy, psql(bench, *statements))
+    expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+    expect(len(result.sql(verdict="kill")) == 1, "%d kill events, not one" % len(result.sql(verdict="kill")))
+    expect(statements[-1] not in bench.server.log(), "the statement is in the server's log")
+    return result.sql(verdict="kill")[0]
+
+
+def case_truncate(bench):
+    table = bench.table(rows=5)
+    event = dies(bench, bench.policy("kill", ["drop", "truncate"]), "truncate " + table)
+    expect(event["sql"].get("class") == ["truncate"], "class %s" % event["sql"].get("class"))
+    expect(bench.server.query("select count(*) from " + table) == "5", "rows are missing")
+
+
+def case_delete_all(bench):
+    table = bench.table(rows=5)
+    policy = bench.policy("kill", ["delete-all", "update-all"])
+    passes(bench, policy, "delete from %s where id = 1" % table)
+    expect(bench.server.query("select count(*) from " + table) == "4", "the delete with a condition did not run")
+    dies(bench, policy, "delete from " + table)
+    dies(bench, policy, "delete from %s where 1 = 1" % table)
+    dies(bench, policy, "update %s set id = 0" % table)
+    expect(bench.server.query("select sum(id) from " + table) == "14", "rows are missing or changed")
+
+
+def case_other_class_passes(bench):
+    table = bench.table(rows=5)
+    passes(bench, bench.policy("kill", ["drop", "truncate"]), "delete from " + table)
+    expect(bench.server.query("select count(*) from " + table) == "0", "the DELETE did not run")
+
+
+def case_alter_drop(bench):
+    table = bench.table()
+    dies(bench, bench.policy("kill", ["alter-drop"]), "alter table %s drop column id" % table)
+    expect(bench.server.query("select count(id) from " + table) == "3", "the column is gone")
+
+
+def case_words_in_text_pass(bench):
+    table = bench.table()
+    passes(bench, bench.policy("kill", ["drop", "truncate"]), "select 'drop table %s; truncate %s'" % (table, table),
+           "create temp table drop_me (truncated int)", "-- drop table %s\nselect 2" % table,
+           "select $$drop table %s$$" % table)
+    expect(bench.server.exists(table), "the table is gone")
+
+
+def case_disguised(bench):
+    table = bench.table()
+    policy = bench.policy("kill", ["drop", "truncate"])
+    for text in ("DrOp/**/TaBlE\n%s", "/* select 1 */ drop\ttable if exists %s cascade", ";;; drop table \"%s\"",
+                 "select 1; drop table %s; select 2", "explain analyze select 1; drop table %s"):
+        dies(bench, policy, text % table)
+    expect(bench.server.exists(table), "the table is gone")
+
+
+def case_dynamic(bench):
+    table = bench.table()
+    dies(bench, bench.policy("kill", ["dynamic"]), "do $$begin execute 'dr' || 'op table %s'; end$$" % table)
+    expect(bench.server.exists(table), "the table is gone")
+
+
+def case_unparsed(bench):
+    table = bench.table()
+    dies(bench, bench.policy("kill", ["unparsed"]), "drop table %s frobnicate" % table)
+
+
+def case_allowed_before_kill(bench):
+    """A rule that comes first lets a statement through which a later one would stop."""
+    table = bench.table()
+    policy = bench.write("version: 1\ndefault: allow\nrules:\n"
+                         "  - {name: drops, op: [sql], sql: [drop], action: allow}\n"
+                         "  - {name: rest, op: [sql], sql: [drop, truncate], action: kill}\n", ".yaml")
+    passes(bench, policy, "drop table " + table)
+    expect(not bench.server.exists(table), "the DROP did not run")
+
+
+# ---- long, deep and unread texts
+
+
+def exec_file(bench, action, text):
+    """The text through PQexec of the C client, which maps it from a file."""
+    path = bench.write(text + "\0", ".sql")
+    return bench.run(bench.policy(action, ["drop", "truncate"]), bench.client("exec") + [bench.server.unix(), "@" + path])
+
+
+def long_drop_case(length):
+    def case(bench):
+        table = bench.table()
+        result = exec_file(bench, "kill", "select '%s'; drop table %s" % ("x" * length, table))
+        expect(bench.server.exists(table), "the table is gone")
+        expect("drop table " + table not in bench.server.log(), "the DROP is in the server's log")
+        expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+        expect(len(result.sql(verdict="kill")) == 1, "%d kill events, not one" % len(result.sql(verdict="kill")))
+    return case
+
+
+def long_harmless_case(length):
+    def case(bench):
+        mark = "m%d" % next(bench.numbers)
+        result = exec_file(bench, "kill", "select '%s %s'" % ("x" * length, mark))
+        expect(result.status == 0, "exit status %d, not 0" % result.status)
+        expect(mark in bench.server.log(), "the statement did not reach the server")
+        expect(not result.sql(verdict="kill"), "an event says kill")
+    return case
+
+
+def case_deep(bench):
+    """The parser cannot tell what this is: it might be anything, so a rule that kills a DROP kills it."""
+    result = exec_file(bench, "kill", "select 1" + "+1" * 200000)
+    expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+    expect("1+1+1+1+1+1" not in bench.server.log(), "the statement is in the server's log")
+
+
+def case_after_deep(bench):
+    """The parser's end is not the engine's: the same session's next statements are judged as before."""
+    table = bench.table()
+    path = bench.write("select 1" + "+1" * 200000 + "\0", ".sql")
+    client, conninfo = bench.client("exec"), bench.server.unix()
+    inner = 'p=$1; shift; "$@" exec "$C" "@$p"; echo "first $?"; "$@" exec "$C" "select 1"; echo "second $?"; ' \
+            '"$@" exec "$C" "drop table %s"; echo "third $?"' % table
+    result = bench.run(bench.policy("kill", ["drop", "truncate"]), ["sh", "-c", inner, "sh", path, client[0]],
+                       {"C": conninfo})
+    expect(result.output.count("ran\n") == 1, "the harmless statement did not run: %s" % result.output)
+    for line in ("first %d" % KILLED, "second 0", "third %d" % KILLED):
+        expect(line in result.output, "no `%s` in: %s" % (line, result.output))
+    expect(bench.server.exists(table), "the table is gone")
+
+
+# ---- other copies of libpq
+
+
+def check_copy(bench, command, function="PQexec", environment=None):
+    """`command` with statements about a table dies at the DROP, whatever libpq it uses."""
+    table = bench.table()
+    result = bench.run(bench.policy("kill", ["drop", "truncate"]), command + statements_about(table), environment)
+    check_killed(bench, result, table, function)
+    expect("before-" + table in bench.server.log(), "the harmless statement before the DROP did not run")
+
+
+def dlopen(bench, library):
+    return [PYTHON, os.path.join(CLIENTS, "dlopen_client.py"), library, bench.server.unix()]
+
+
+def case_copy_library_path(bench):
+    copy = bench.copy_of_libpq("libpq.so.5")
+    check_copy(bench, bench.client("exec") + [bench.server.tls()], environment={
+        "LD_LIBRARY_PATH": os.path.dirname(copy)})
+
+
+def case_copy_dlopen(bench):
+    check_copy(bench, dlopen(bench, bench.copy_of_libpq("libpq-1a2b3c4d.so.5.15")))
+
+
+def case_copy_other_name(bench):
+    check_copy(bench, dlopen(bench, bench.copy_of_libpq("addon.node")))
+
+
+def case_copy_deleted(bench):
+    check_copy(bench, dlopen(bench, bench.copy_of_libpq("libpq-deleted.so") + ":delete"))
+
+
+def case_copy_made_by_session(bench):
+    """The file does not exist when the engine starts."""
+    copy = os.path.join(bench.path(".made"), "libpq.so.5")
+    make = 'mkdir -p "${1%/*}" && cp "$2" "$1" && sleep 1 && shift 2 && exec "$@"'
+    check_copy(bench, ["sh", "-c", make, "sh", copy, system_libpq()] + dlopen(bench, copy))
+
+
+def case_copy_mapped_before(bench):
+    """A bystander has mapped the copy before the engine starts."""
+    copy = bench.copy_of_libpq("libpq-early.so.5")
+    bystander = subprocess.Popen([PYTHON, "-c", "import ctypes, sys, time; ctypes.CDLL(sys.argv[1]); "
+                                  "print('mapped', flush=True); time.sleep(120)", copy], stdout=subprocess.PIPE)
+    try:
+        bystander.stdout.readline()
+        check_copy(bench, dlopen(bench, copy))
+    finally:
+        bystander.kill()
+        bystander.wait()
+        bystander.stdout.close()
+
+
+def can_unshare():
+    if subprocess.run(["unshare", "-m", "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+        raise Skip("needs the right to make a mount namespace")
+
+
+def case_copy_mount_namespace(bench):
+    """A libpq that only the session's mount namespace shows, under the path of the system's."""
+    can_unshare()
+    target = system_libpq()
+    inner = 'mount -t tmpfs none /mnt && cp "$1" /mnt/l && mount --bind /mnt/l "$1" && shift && exec "$@"'
+    check_copy(bench, ["unshare", "-m", "sh", "-c", inner, "sh", target] + bench.client("exec") +
+               [bench.server.unix()])
+
+
+def case_copy_overlay(bench):
+    """One file in a layer of two overlays, as of two containers: one probe, not two."""
+    can_unshare()
+    copy, empty = bench.copy_of_libpq("libpq.so.5"), bench.path(".empty")
+    os.mkdir(empty)
+    tables = [bench.table(), bench.table(), bench.table()]
+    parts = []
+    for number, table in enumerate(tables):
+        point = bench.path(".overlay")
+        os.mkdir(point)
+        library = os.path.join(point, "libpq.so.5") if number < 2 else copy
+        mount = "mount -t overlay none -o lowerdir=%s:%s %s && " % (os.path.dirname(copy), empty, point)
+        parts.append("unshare -m sh -c '%s exec %s %s %s \"$C\" \"drop table %s\"'" % (
+            mount if number < 2 else "", PYTHON, os.path.join(CLIENTS, "dlopen_client.py"), library, table))
+    result = bench.run(bench.policy("alert", ["drop"]), ["sh", "-c", " && ".join(parts)],
+                       {"C": bench.server.unix()})
+    if "mount:" in result.errors:
+        raise Skip("needs overlayfs: " + result.errors.strip().splitlines()[-1])
+    expect(result.status == 0, "exit status %d, not 0" % result.status)
+    for table in tables:
+        seen = [event for event in result.sql(verdict="alert") if has_table(event, table)]
+        expect(len(seen) == 1, "%d events for the DROP of %s, not one" % (len(seen), table))
+        expect(not bench.server.exists(table), "the DROP of %s did not run" % table)
+
+
+# ---- threads, large objects, bystanders
+
+
+def case_threads_kill(bench):
+    table = bench.table()
+    statements = ["select pg_sleep(0.%d)" % (n % 5) for n in range(7)] + ["drop table " + table]
+    result = bench.run(bench.policy("kill", ["drop"]), bench.client("threads") + [bench.server.unix()] + statements)
+    expect(bench.server.exists(table), "the table is gone")
+    expect("drop table " + table not in bench.server.log(), "the DROP is in the server's log")
+    expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+    expect(len(result.sql(verdict="kill")) == 1, "%d kill events, not one" % len(result.sql(verdict="kill")))
+
+
+def case_threads_alert(bench):
+    tables = [bench.table() for _ in range(8)]
+    result = bench.run(bench.policy("alert", ["drop"]), bench.client("threads") + [bench.server.tls()] +
+                       ["drop table " + table for table in tables])
+    expect(result.status == 0, "exit status %d, not 0" % result.status)
+    for table in tables:
+        seen = [event for event in result.sql(verdict="alert") if has_table(event, table)]
+        expect(len(seen) == 1, "%d events for the DROP of %s, not one" % (len(seen), table))
+        expect(not bench.server.exists(table), "the DROP of %s did not run" % table)
+
+
+def case_large_object(bench):
+    """lo_unlink() goes through PQfn, which has no statement: what it does cannot be told."""
+    number = bench.server.query("select lo_create(0)")
+    result = bench.run(bench.policy("kill", ["drop", "truncate", "dynamic", "unparsed"]),
+                       bench.client("large-object") + [bench.server.unix(), number])
+    left = bench.server.query("select count(*) from pg_largeobject_metadata where oid = " + number)
+    expect(left == "1", "the large object is gone")
+    expect(result.status == KILLED, "exit status %d, not %d (killed)" % (result.status, KILLED))
+    kills = result.sql(verdict="kill")
+    expect(len(kills) == 1 and kills[0]["sql"].get("function") == "PQfn", "no kill event that names PQfn")
+
+
+def case_bystander(bench):
+    """What is in no session is neither judged nor reported."""
+    table, mark = bench.table(), bench.path()
+    process, events = bench.start(bench.policy("kill", ["drop", "truncate"]),
+                                  ["sh", "-c", "touch %s; sleep 3" % mark])
+    for _ in range(200):
+        if os.path.exists(mark):
+            break
+        time.sleep(0.05)
+    started = os.path.exists(mark)
+    bench.server.query("drop table " + table)
+    result = bench.finish(process, events)
+    expect(started, "the session did not start")
+    expect(result.status == 0, "exit status %d, not 0" % result.status)
+    expect(not result.sql(), "an event for a bystander's statement")
+
+
+def case_descendant(bench):
+    """A client that its session's shell left behind, in a session of its own in the kernel's sense."""
+    table = bench.table()
+    result = bench.run(bench.policy("kill", ["drop", "truncate"]),
+                       ["sh", "-c", '(setsid "$@" >/dev/null 2>&1 &) ; sleep 2', "sh"] +
+                       psql(bench, *statements_about(table)))
+    expect(bench.server.exists(table), "the table is gone")
+    expect("drop table " + table not in bench.server.log(), "the DROP is in the server's log")
+    expect(len(result.sql(verdict="kill")) == 1, "%d kill events, not one" % len(result.sql(verdict="kill")))
+
+
+def cases():
+    unix, tls = postgres.Postgres.unix, postgres.Postgres.tls
+    rows = []
+    for name, command, function in CLIENT_ROWS:
+        rows.append(("kill/%s/unix" % name, kill_case(name, command, function, unix)))
+        rows.append(("kill/%s/tls" % name, kill_case(name, command, function, tls)))
+        rows.append(("alert/%s/unix" % name, alert_case(command, function, unix)))
+    for name in ("psql-commands", "psycopg2-transaction", "psycopg3-extended", "pgbench-simple"):
+        command, function = next(row[1:] for row in CLIENT_ROWS if row[0] == name)
+        rows.append(("alert/%s/tls" % name, alert_case(command, function, tls)))
+    for length in (6000, 20000, 300000):
+        rows.append(("text/drop-after-%d" % length, long_drop_case(length)))
+    for length in (10, 6000, 20000):
+        rows.append(("text/harmless-%d" % length, long_harmless_case(length)))
+    return rows + [
+        ("text/deep", case_deep),
+        ("text/after-deep", case_after_deep),
+        ("text/words-in-text", case_words_in_text_pass),
+        ("text/disguised", case_disguised),
+        ("class/truncate", case_truncate),
+        ("class/delete-all", case_delete_all),
+        ("class/other-passes", case_other_class_passes),
+        ("class/alter-drop", case_alter_drop),
+        ("class/dynamic", case_dynamic),
+        ("class/unparsed", case_unparsed),
+        ("class/first-rule-wins", case_allowed_before_kill),
+        ("copy/library-path", case_copy_library_path),
+        ("copy/dlopen", case_copy_dlopen),
+        ("copy/other-name", case_copy_other_name),
+        ("copy/deleted", case_copy_deleted),
+        ("copy/made-by-session", case_copy_made_by_session),
+        ("copy/mapped-before", case_copy_mapped_before),
+        ("copy/mount-namespace", case_copy_mount_namespace),
+        ("copy/overlay", case_copy_overlay),
+        ("threads/kill", case_threads_kill),
+        ("threads/alert", case_threads_alert),
+        ("large-object", case_large_object),
+        ("bystander", case_bystander),
+        ("descendant", case_descendant),
+    ]
+
+
+def run_case(bench, name, function):
+    """One line of the result: ok, FAIL or skip."""
+    bench.last = None
+    try:
+        function(bench)
+    except Skip as reason:
+        print("skip %s: %s" % (name, reason))
+        return "skipped"
+    except (Failure, postgres.PostgresError, subprocess.SubprocessError, OSError, KeyError, TypeError) as error:
+        print("FAIL %s: %s" % (name, str(error).strip() or repr(error)))
+        for line in bench.last.describe() if bench.last else []:
+            print("     " + line)
+        return "failed"
+    print("ok %s" % name)
+    return "passed"
+
+
+def why_not(reprieve):
+    """Why nothing can run here, or None."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not os.access(reprieve, os.X_OK):
+        return "no program at %s: build it first, or name it with --reprieve" % reprieve
+    if not postgres.bin_directory():
+        return "needs a PostgreSQL server (package postgresql)"
+    if not shutil.which("psql"):
+        return "needs psql (package postgresql-client)"
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
+    if options.list:
+        print("\n".join(row[0] for row in chosen))
+        return 0
+    reason = why_not(options.reprieve)
+    if reason:
+        print("skip sql: %s\n0 passed, 0 failed, %d skipped" % (reason, len(chosen)))
+        return 0
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    scratch = tempfile.mkdtemp(prefix="reprieve-sql.", dir="/tmp")
+    try:
+        with postgres.Postgres() as server:
+            bench = Bench(os.path.abspath(options.reprieve), server, scratch)
+            for name, function in chosen:
+                counts[run_case(bench, name, function)] += 1
+                sys.stdout.flush()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
+    sys.exit(main())

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "commands.h"
+
+#include <signal.h>
+#include <systemd/sd-daemon.h>
+
+#include "control.h"
+#include "engine.h"
+#include "opts.h"
+
+struct daemon_options {
+	const char *policy;
+	const char *events;
+	size_t ring_bytes;
+	bool observe;
+	bool tracepoints;
+	bool quiet;
+};
+
+enum { OPTION_EVENTS = OPTION_OWN, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
+
+static const struct argp_option rows[] = {
+	{"policy", 'p', "FILE", 0, "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
+	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
+	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing: record every verdict as what it would have been", 0},
+	{"tracepoints", OPTION_TRACEPOINTS, NULL, 0, "Use the signal tier even where the lsm tier works", 0},
+	{"ring", OPTION_RING, "KIB", 0, "Size of the ring buffer in KiB, a power of two (default: 32768)", 0},
+	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
+	{},
+};
+
+/* A power of two of KiB, as the kernel wants it. 0: not one. */
+static size_t ring_bytes_of(const char *text)
+{
+	char *end;
+	unsigned long kib = strtoul(text, &end, 10);
+
+	if (*end || !kib || kib & (kib - 1) || kib < 4 || kib > 1u << 20)
+		return 0;
+	return kib * 1024;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+	struct daemon_options *own = state->input;
+
+	switch (key) {
+	case 'p':
+		own->policy = argument;
+		return 0;
+	case 'q':
+		own->quiet = true;
+		return 0;
+	case OPTION_EVENTS:
+		own->events = argument;
+		return 0;
+	case OPTION_OBSERVE:
+		own->observe = true;
+		return 0;
+	case OPTION_TRACEPOINTS:
+		own->tracepoints = true;
+		return 0;
+	case OPTION_RING:
+		own->ring_bytes = ring_bytes_of(argument);
+		if (!own->ring_bytes)
+			argp_error(state, "--ring %s: a power of two from 4 to 1048576 is needed", argument);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct option_spec spec = {
+	.summary = "Guards this machine, in the foreground. SIGHUP reloads the policy, SIGTERM ends.",
+	.examples = "  sudo reprieve daemon --policy /etc/reprieve/policy.yaml\n"
+		    "  sudo reprieve daemon --observe --events /var/log/reprieve/events.jsonl\n"
+		    "  sudo reprieve daemon --json | jq 'select(.kind == \"op\")'\n",
+	.common = COMMON_SOCKET | COMMON_JSON | COMMON_COLOR,
+	.options = rows,
+	.parse = parse,
+};
+
+#define POLICY_DEFAULT "/etc/reprieve/policy.yaml"
+
+struct daemon {
+	sd_event *event;
+	struct engine *engine;
+	struct control_server *server;
+	struct sinks *sinks;
+};
+
+static void publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
+		    void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct control_facts facts = {.op = op, .verdict = verdict};
+
+	if (!daemon->server || !control_has_readers(daemon->server))
+		return;
+	if (session) {
+		facts.session_id = session->text_id;
+		facts.session_name = session->name;
+	}
+	facts.always = op < 0 && !session;
+	control_publish(daemon->server, line, length - 1, &facts);
+}
+
+static int handle_status(struct control_client *client, json_t *request, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)request;
+	return control_reply(client, engine_status(daemon->engine));
+}
+
+static int handle_sessions(struct control_client *client, json_t *request, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)request;
+	return control_reply(client, engine_sessions(daemon->engine));
+}
+
+static int handle_policy(struct control_client *client, json_t *request, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)request;
+	return control_reply(client, engine_policy(daemon->engine));
+}
+
+static const char *text_of(json_t *request, const char *key)
+{
+	return json_string_value(json_object_get(request, key));
+}
+
+/* {"command":"register","name":N,"agent":A,"workspace":DIR}: the process that asks becomes a session's root. */
+static int handle_register(struct control_client *client, json_t *request, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct engine_session session = {.pid = control_client_peer(client)->pid,
+					 .name = text_of(request, "name"),
+					 .agent = text_of(request, "agent"),
+					 .workspace = text_of(request, "workspace")};
+	struct session_id id = {};
+	int error = engine_register(daemon->engine, &session, &id);
+
+	if (error == -EEXIST)
+		return control_reply(client, json_pack("{s:b, s:i}", "already", true, "pid", (int)session.pid));
+	if (error == -ENOENT && session.agent)
+		return control_fail_hint(client, "`reprieve policy show` lists the agents that are known",
+					 "no agent is called '%s'", session.agent);
+	if (error)
+		return control_fail(client, "process %d cannot become a session: %s", (int)session.pid,
+				    strerror(-error));
+	return control_reply(client, json_pack("{s:b, s:i}", "already", false, "pid", (int)session.pid));
+}
+
+static const struct control_command commands[] = {
+	{"status", handle_status},	{"sessions", handle_sessions}, {"policy", handle_policy},
+	{"watch", control_handle_watch}, {"register", handle_register}, {},
+};
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)source;
+	(void)info;
+	sd_notify(0, "RELOADING=1");
+	engine_reload(daemon->engine);
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+static int on_end(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)info;
+	(void)userdata;
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int watch_signals(struct daemon *daemon)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	if (sd_event_add_signal(daemon->event, NULL, SIGHUP, on_hangup, daemon) < 0 ||
+	    sd_event_add_signal(daemon->event, NULL, SIGTERM, on_end, daemon) < 0 ||
+	    sd_event_add_signal(daemon->event, NULL, SIGINT, on_end, daemon) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int open_sinks(struct daemon *daemon, const struct daemon_options *own, const struct common_options *common)
+{
+	int error = sinks_new(&daemon->sinks);
+
+	if (!error && common->json)
+		error = sinks_add_fd(daemon->sinks, STDOUT_FILENO, VERDICT_ALLOW);
+	if (!error && own->events)
+		error = sinks_add_file(daemon->sinks, own->events, VERDICT_ALLOW);
+	if (!error && !own->quiet)
+		error = sinks_add_people(daemon->sinks, STDERR_FILENO, VERDICT_ALERT, common->color && isatty(STDERR_FILENO));
+	return error;
+}
+
+static int exit_code_of(int error)
+{
+	if (!error)
+		return EXIT_DONE;
+	return error == -EPERM || error == -ENOTSUP || error == -ENOENT ? EXIT_LACKING : EXIT_FAILED;
+}
+
+static void tell_ready(struct daemon *daemon, const struct common_options *common)
+{
+	const struct guard_tier *tiers = engine_tiers(daemon->engine);
+
+	log_info("guarding: files by tier %s, SQL by tier %s; policy %s with %zu rules; socket %s",
+		 tier_name(tiers[OP_UNLINK].tier), tier_name(tiers[OP_SQL].tier),
+		 policy_origin(engine_current_policy(daemon->engine)),
+		 policy_rule_count(engine_current_policy(daemon->engine)), common->socket);
+	sd_notify(0, "READY=1");
+}
+
+static int run_daemon(struct daemon *daemon, const struct daemon_options *own, const struct common_options *common)
+{
+	struct engine_options options = {.policy_path = own->policy,
+					 .observe = own->observe,
+					 .tracepoints = own->tracepoints,
+					 .ring_bytes = own->ring_bytes,
+					 .adopt = true,
+					 .publish = publish,
+					 .userdata = daemon};
+	int error;
+
+	if (!options.policy_path && !access(POLICY_DEFAULT, F_OK))
+		options.policy_path = POLICY_DEFAULT;
+	if (sd_event_default(&daemon->event) < 0 || watch_signals(daemon))
+		return EXIT_FAILED;
+	error = open_sinks(daemon, own, common);
+	options.sinks = daemon->sinks;
+	if (error)
+		return EXIT_FAILED;
+	error = control_server_new(daemon->event, common->socket, commands, daemon, &daemon->server);
+	if (error)
+		return control_listen_report(error, common->socket);
+	error = engine_new(daemon->event, &options, &daemon->engine);
+	if (error)
+		return exit_code_of(error);
+	tell_ready(daemon, common);
+	error = sd_event_loop(daemon->event);
+	sd_notify(0, "STOPPING=1");
+	engine_drain(daemon->engine);
+	return error < 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
+int cmd_daemon(int argc, char **argv)
+{
+	struct daemon_options own = {};
+	struct common_options common;
+	struct daemon daemon = {};
+	int code = options_parse(&spec, argc, argv, &own, &common);
+
+	if (code)
+		return code;
+	code = require_root("the daemon");
+	if (code)
+		return code;
+	code = run_daemon(&daemon, &own, &common);
+	engine_free(daemon.engine);
+	control_server_free(daemon.server);
+	sinks_free(daemon.sinks);
+	sd_event_unref(daemon.event);
+	return code;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What this kernel offers, what is therefore guarded, and how to get more: each line behind a trial, not a version. */
+#include "commands.h"
+
+#include <jansson.h>
+
+#include "loader.h"
+#include "opts.h"
+#include "probe.h"
+#include "selftest.h"
+
+static const struct option_spec spec = {
+	.summary = "Tries what this kernel can do, says which operation is guarded by which tier, what that leaves open, "
+		   "and how to get more.",
+	.examples = "  sudo reprieve doctor\n"
+		    "  sudo reprieve doctor --json | jq '.tiers[] | select(.tier == \"none\")'\n",
+	.common = COMMON_JSON | COMMON_COLOR,
+};
+
+struct feature {
+	const char *name;
+	const char *what;
+	size_t probe; /* offset in struct kernel_facts */
+};
+
+static const struct feature features[] = {
+	{"lsm", "LSM programs: the lsm tier", offsetof(struct kernel_facts, lsm)},
+	{"fexit", "fexit programs: results on the lsm tier", offsetof(struct kernel_facts, fexit)},
+	{"tracepoint", "system call tracepoints: the signal tier", offsetof(struct kernel_facts, tracepoint)},
+	{"tp_btf", "scheduler tracepoints: sessions", offsetof(struct kernel_facts, tp_btf)},
+	{"uprobe", "uprobes: SQL through libpq", offsetof(struct kernel_facts, uprobe)},
+	{"cookie", "uprobe cookies: which libpq", offsetof(struct kernel_facts, cookie)},
+	{"pt_regs", "registers in LSM programs: overwrites on the lsm tier", offsetof(struct kernel_facts, pt_regs)},
+};
+
+struct diagnosis {
+	struct kernel_facts facts;
+	struct guard_tier tiers[OP_COUNT];
+	bool armed; /* the programs were loaded, attached and tried */
+	int error;
+};
+
+static const struct probe *probe_of(const struct diagnosis *diagnosis, const struct feature *feature)
+{
+	return (const struct probe *)((const char *)&diagnosis->facts + feature->probe);
+}
+
+/* How to get the stronger tier, for people; NULL where it is there. */
+static const char *advice(const struct diagnosis *diagnosis)
+{
+	const struct kernel_facts *facts = &diagnosis->facts;
+
+	if (facts->lsm.result == PROBE_WORKS)
+		return NULL;
+	if (facts->lsm.result == PROBE_SILENT)
+		return "LSM programs load here and are never called, because `bpf` is not among the active LSMs: add it to "
+		       "the kernel's command line, lsm=...,bpf with those of /sys/kernel/security/lsm before it, and boot "
+		       "again (GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub).";
+	return "this kernel refuses LSM programs: it needs CONFIG_BPF_LSM=y, BPF trampolines, and `bpf` in lsm= on its "
+	       "command line. Stock kernels of Debian 12 and later have all of it; some virtual machines' kernels do not.";
+}
+
+/* Loads the real programs, and lets each see an operation of ours. */
+static void try_guard(struct diagnosis *diagnosis)
+{
+	struct guard_options options = {.ring_bytes = 1 << 20, .guard_overwrite = true};
+	struct policy_image *image = calloc(1, sizeof(*image));
+	struct session_id session;
+	struct guard *guard = NULL;
+
+	diagnosis->error = image ? guard_load(&diagnosis->facts, &options, &guard) : -ENOMEM;
+	if (!diagnosis->error)
+		diagnosis->error = guard_set_policy(guard, image, false);
+	if (!diagnosis->error)
+		diagnosis->error = selftest_run(guard, &session);
+	if (!diagnosis->error) {
+		diagnosis->armed = true;
+		memcpy(diagnosis->tiers, guard_tiers(guard), sizeof(diagnosis->tiers));
+	}
+	guard_free(guard);
+	free(image);
+}
+
+static bool is_open(const struct diagnosis *diagnosis, enum op op)
+{
+	const struct guard_tier *tier = &diagnosis->tiers[op];
+
+	return tier->tier == TIER_NONE || (!tier->proven && op != OP_SQL);
+}
+
+static void print_features(const struct diagnosis *diagnosis, bool color)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		const struct probe *probe = probe_of(diagnosis, &features[i]);
+		bool works = probe->result == PROBE_WORKS;
+
+		printf("  %s%-13s%s %s", color ? (works ? "\033[32m" : "\033[31m") : "", probe_result_name(probe->result),
+		       color ? "\033[0m" : "", features[i].what);
+		if (probe->result == PROBE_REFUSED)
+			printf(" (%s)", strerror(probe->error));
+		putchar('\n');
+	}
+}
+
+static void print_tiers(const struct diagnosis *diagnosis)
+{
+	printf("\n%-11s%-8s%-8s%s\n", "OPERATION", "TIER", "PROVEN", "BY");
+	for (enum op op = 0; op < OP_COUNT; op++) {
+		const struct guard_tier *tier = &diagnosis->tiers[op];
+
+		printf("%-11s%-8s%-8s%s\n", op_name(op), tier_name(tier->tier),
+		       tier->proven ? "yes" : op == OP_SQL && tier->tier ? "by kind" : "no", tier->by);
+		if (tier->note[0])
+			printf("%27s%s\n", "", tier->note);
+	}
+}
+
+static void print_people(const struct diagnosis *diagnosis, bool color)
+{
+	const struct kernel_facts *facts = &diagnosis->facts;
+	const char *more = advice(diagnosis);
+
+	printf("kernel      %s\n", facts->release);
+	printf("active LSMs %s\n", facts->lsm_list[0] ? facts->lsm_list : "not told (securityfs is not mounted)");
+	printf("cgroup2     %s\n\n", facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
+	print_features(diagnosis, color);
+	print_tiers(diagnosis);
+	if (!diagnosis->armed)
+		printf("\nThe programs could not be tried: %s\n", strerror(-diagnosis->error));
+	if (diagnosis->tiers[OP_UNLINK].tier == TIER_LSM)
+		puts("\nlsm: a denied or killed call loses nothing.");
+	else if (diagnosis->tiers[OP_UNLINK].tier == TIER_SIGNAL)
+		puts("\nsignal: a kill comes after the system call under way: at most one operation for each thread is lost.\n"
+		     "        A denial or a hold of a file operation cannot be given.");
+	if (more)
+		printf("\nTo get more: %s\n", more);
+}
+
+static void print_json(const struct diagnosis *diagnosis)
+{
+	json_t *kinds = json_object(), *tiers = json_array(), *object;
+	const char *more = advice(diagnosis);
+
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
+		const struct probe *probe = probe_of(diagnosis, &features[i]);
+
+		json_object_set_new(kinds, features[i].name,
+				    json_pack("{s:s, s:s?}", "result", probe_result_name(probe->result), "error",
+					      probe->result == PROBE_REFUSED ? strerror(probe->error) : NULL));
+	}
+	for (unsigned int op = 0; op < OP_COUNT; op++) {
+		const struct guard_tier *tier = &diagnosis->tiers[op];
+
+		json_array_append_new(tiers, json_pack("{s:s, s:s, s:b, s:s, s:s}", "op", op_name(op), "tier",
+						       tier_name(tier->tier), "proven", tier->proven, "by", tier->by,
+						       "note", tier->note));
+	}
+	object = json_pack("{s:s, s:s, s:b, s:o, s:o, s:b, s:s?}", "kernel", diagnosis->facts.release, "lsm_list",
+			   diagnosis->facts.lsm_list, "cgroup2", diagnosis->facts.cgroup2, "features", kinds, "tiers",
+			   tiers, "armed", diagnosis->armed, "advice", more);
+	json_dumpf(object, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(object);
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	struct common_options common;
+	struct diagnosis diagnosis = {};
+	int code = options_parse(&spec, argc, argv, NULL, &common), error;
+
+	if (code)
+		return code;
+	code = require_root("doctor");
+	if (code)
+		return code;
+	error = probe_kernel(&diagnosis.facts);
+	if (error) {
+		log_error("this kernel has no BTF (/sys/kernel/btf/vmlinux), which everything else needs: "
+			  "CONFIG_DEBUG_INFO_BTF=y");
+		return EXIT_LACKING;
+	}
+	guard_plan(&diagnosis.facts, false, diagnosis.tiers);
+	try_guard(&diagnosis);
+	if (common.json)
+		print_json(&diagnosis);
+	else
+		print_people(&diagnosis, common.color);
+	for (enum op op = OP_UNLINK; op <= OP_TRUNCATE; op++)
+		if (is_open(&diagnosis, op))
+			return EXIT_LACKING;
+	return EXIT_DONE;
+}

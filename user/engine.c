@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "engine.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <time.h>
+
+#include "action.h"
+#include "adopt.h"
+#include "degraded.h"
+#include "libpq.h"
+#include "opts.h"
+#include "selftest.h"
+#include "source_ring.h"
+#include "workspace.h"
+
+#define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
+#define LOSS_TICK_USEC 1000000
+#define SEEN_EXES 4096
+
+struct engine {
+	struct engine_options options;
+	struct kernel_facts facts;
+	struct guard *guard;
+	struct source_ring *source;
+	struct pipeline *pipeline;
+	struct agent_registry *agents;
+	struct libpq_set *libraries;
+	sd_event_source *ready, *tick;
+	struct degraded degraded;
+	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
+	uint64_t seen_exes[SEEN_EXES]; /* inode ^ device of executables looked through for libpq */
+	uint64_t began; /* nanoseconds since boot */
+	uint32_t generation;
+};
+
+static uint64_t now_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static struct clock current_clock(void)
+{
+	return (struct clock){(int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME))};
+}
+
+/* --- what the pipeline asks of us --- */
+
+static int act_read_text(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
+			 void *userdata)
+{
+	int error;
+
+	(void)userdata;
+	error = action_read_text((pid_t)actor->process.pid, address, SQL_TEXT_MAX + 1, ret_text, ret_length);
+	return error == -E2BIG ? 0 : error;
+}
+
+static int act_kill(const struct actor *actor, void *userdata)
+{
+	(void)userdata;
+	return action_signal(&actor->process, SIGKILL);
+}
+
+static int act_resume(const struct actor *actor, void *userdata)
+{
+	(void)userdata;
+	return action_signal(&actor->process, SIGCONT);
+}
+
+static int probe_library(const struct libpq_library *library, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return guard_attach_libpq(engine->guard, library);
+}
+
+/* Looks at an executable once: most programs have no libpq in them, and each exec would read its maps again. */
+static bool exe_is_new(struct engine *engine, const struct record_exec *record)
+{
+	uint64_t key = record->ino ^ (uint64_t)record->dev << 32;
+	uint64_t *slot = &engine->seen_exes[key % SEEN_EXES];
+
+	if (*slot == key)
+		return false;
+	*slot = key;
+	return true;
+}
+
+static void act_mapped(const struct event *event, void *userdata)
+{
+	struct engine *engine = userdata;
+	const struct actor *actor = event_actor(event);
+
+	if (event->head.kind == RECORD_EXEC) {
+		if (exe_is_new(engine, &event->exec))
+			libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->exec.dev,
+					      event->exec.ino, probe_library, engine);
+		return;
+	}
+	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
+			      probe_library, engine);
+	guard_inspected(engine->guard, &event->map);
+	if (event->map.flags & MAP_STOPPED)
+		action_signal(&actor->process, SIGCONT);
+}
+
+static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return libpq_set_outer_function(engine->libraries, record->library, record->function, record->caller);
+}
+
+static void act_session_ended(const struct session *session, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	guard_remove_session(engine->guard, &session->id);
+}
+
+static void act_publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
+			void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (engine->options.publish)
+		engine->options.publish(line, length, session, op, verdict, engine->options.userdata);
+}
+
+/* --- policy --- */
+
+/* Conditions that the kernel side does not evaluate yet must not be taken for ones that never hold. */
+static int check_conditions(const struct policy *policy)
+{
+	static const char *const names[FAMILY_COUNT] = {
+		[FAMILY_USER] = "user", [FAMILY_DATABASE] = "database (or tables)", [FAMILY_HOST] = "host",
+		[FAMILY_ARGS] = "args", [FAMILY_RATE] = "rate",
+	};
+	int error = 0;
+
+	for (size_t i = 0; i < policy_rule_count(policy); i++) {
+		const struct policy_rule *rule = policy_rule(policy, i);
+
+		for (enum family family = 0; family < FAMILY_COUNT; family++) {
+			if (!names[family] || !(rule->conditions & 1u << family))
+				continue;
+			log_error("%s:%u:%u: rule '%s': the condition `%s` is not enforced by this version; take it out",
+				  policy_origin(policy), rule->line, rule->column, rule->name, names[family]);
+			error = -ENOTSUP;
+		}
+	}
+	return error;
+}
+
+static int load_policy(struct engine *engine, struct policy **ret_policy)
+{
+	_cleanup_policy_errors_ struct policy_errors errors = {};
+	_cleanup_policy_ struct policy *policy = NULL;
+	uint32_t generation = engine->generation + 1;
+	int error;
+
+	if (engine->options.policy_path)
+		error = policy_load_file(engine->options.policy_path, engine->agents, generation, &policy, &errors);
+	else
+		error = policy_load_builtin(engine->agents, generation, &policy, &errors);
+	policy_errors_print(&errors, stderr);
+	if (error)
+		return error;
+	if (check_conditions(policy))
+		return -EINVAL;
+	*ret_policy = take_pointer(policy);
+	return 0;
+}
+
+static void tell_degraded(struct engine *engine, const struct policy *policy)
+{
+	struct tier_table tiers;
+
+	for (size_t op = 0; op < OP_COUNT; op++)
+		tiers.by_op[op] = guard_tiers(engine->guard)[op].tier;
+	degraded_clear(&engine->degraded);
+	engine->degraded = (struct degraded){};
+	if (degraded_list(policy, &tiers, &engine->degraded))
+		return;
+	for (size_t i = 0; i < engine->degraded.count; i++)
+		log_warning("%s", engine->degraded.sentences[i]);
+}
+
+/* Puts a policy in force in the kernel and here. Taken over on success. */
+static int install_policy(struct engine *engine, struct policy *policy)
+{
+	_cleanup_free_ struct policy_image *image = malloc(sizeof(*image));
+	int error;
+
+	if (!image)
+		return -ENOMEM;
+	*image = *policy_image(policy);
+	if (engine->options.observe)
+		image->rules.mode = MODE_OBSERVE;
+	error = guard_set_policy(engine->guard, image, engine->facts.uprobe.result == PROBE_WORKS);
+	if (error)
+		return error;
+	engine->generation = image->rules.generation;
+	pipeline_set_policy(engine->pipeline, policy);
+	return 0;
+}
+
+/* --- records --- */
+
+static void take_batches(struct engine *engine)
+{
+	struct record_batch *batch = source_ring_take(engine->source);
+
+	while (batch) {
+		struct record_batch *next = batch->next;
+
+		for (size_t at = 0; at < batch->length;) {
+			const struct record *record = (const struct record *)(batch->data + at);
+
+			pipeline_record(engine->pipeline, record, record->size);
+			at += (record->size + 7) & ~(size_t)7;
+		}
+		free(batch);
+		batch = next;
+	}
+	sinks_flush(engine->options.sinks);
+}
+
+static int on_ready(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	(void)source;
+	(void)fd;
+	(void)events;
+	take_batches(userdata);
+	return 0;
+}
+
+/* Records that found the ring full, or our memory: told in the stream itself, where they are missing. */
+static void tell_losses(struct engine *engine)
+{
+	uint64_t counters[COUNT_SIZE], dropped[RECORD_KIND_COUNT];
+	struct record_loss loss = {};
+	bool any = false;
+
+	if (guard_counters(engine->guard, counters))
+		return;
+	source_ring_dropped(engine->source, dropped);
+	for (size_t kind = 0; kind < RECORD_KIND_COUNT; kind++) {
+		uint64_t total = counters[COUNT_LOST + kind] + dropped[kind];
+
+		loss.lost[kind] = total - engine->lost[kind];
+		any = any || loss.lost[kind];
+		engine->lost[kind] = total;
+	}
+	if (!any)
+		return;
+	loss.head = (struct record){.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss),
+				    .time = now_ns(CLOCK_BOOTTIME)};
+	pipeline_record(engine->pipeline, &loss, sizeof(loss));
+	sinks_flush(engine->options.sinks);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	pipeline_set_clock(engine->pipeline, current_clock());
+	tell_losses(engine);
+	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
+}
+
+void engine_drain(struct engine *engine)
+{
+	source_ring_flush(engine->source);
+	take_batches(engine);
+	tell_losses(engine);
+}
+
+/* --- start --- */
+
+static int found_running(const struct snapshot_process *process, uint64_t time, void *userdata)
+{
+	struct engine *engine = userdata;
+	_cleanup_buffer_ struct buffer record = {};
+	int error = snapshot_record(process, time, (struct span){NULL, 0}, &record);
+
+	if (error)
+		return error;
+	return pipeline_record(engine->pipeline, record.data, record.length);
+}
+
+static int adopt(struct engine *engine)
+{
+	struct adopt_sink sink = {found_running, engine};
+	const char *root = engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL;
+
+	return adopt_running(engine->guard, pipeline_policy(engine->pipeline), root, &sink);
+}
+
+/* An empty policy for the self-test: nothing is asked, everything goes on. */
+static int allow_all(struct engine *engine)
+{
+	_cleanup_free_ struct policy_image *image = calloc(1, sizeof(*image));
+
+	return image ? guard_set_policy(engine->guard, image, false) : -ENOMEM;
+}
+
+static int prove(struct engine *engine)
+{
+	struct session_id session = {};
+	int error = allow_all(engine);
+
+	if (!error)
+		error = selftest_run(engine->guard, &session);
+	if (error) {
+		log_error("the self-test cannot be done: %s", strerror(-error));
+		return error;
+	}
+	pipeline_ignore(engine->pipeline, &session);
+	guard_drop_unproven(engine->guard);
+	return 0;
+}
+
+static void find_libraries(struct engine *engine)
+{
+	if (engine->facts.uprobe.result != PROBE_WORKS)
+		return;
+	libpq_scan_loader(engine->libraries, NULL, probe_library, engine);
+	libpq_scan_processes(engine->libraries, probe_library, engine);
+}
+
+static int open_pipeline(struct engine *engine)
+{
+	struct pipeline_actions actions = {act_read_text,      act_kill,	  act_resume,  act_mapped,
+					   act_outer_function, act_session_ended, act_publish, engine};
+	char host[HOST_NAME_MAX + 1] = "";
+
+	gethostname(host, sizeof(host) - 1);
+	return pipeline_new(&actions, engine->agents, engine->options.sinks, host[0] ? host : NULL, current_clock(),
+			    &engine->pipeline);
+}
+
+static bool wants_overwrite(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+			return true;
+	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+}
+
+static int watch_ring(struct engine *engine, sd_event *event)
+{
+	uint64_t now;
+	int error = source_ring_start(guard_ring_fd(engine->guard), BACKLOG_BYTES, &engine->source);
+
+	if (error)
+		return error;
+	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
+	if (error < 0)
+		return error;
+	error = sd_event_add_time(event, &engine->tick, CLOCK_MONOTONIC, now + LOSS_TICK_USEC, 0, on_tick, engine);
+	if (error < 0)
+		return error;
+	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
+}
+
+static int engine_start(struct engine *engine, sd_event *event)
+{
+	struct guard_options options = {.ring_bytes = engine->options.ring_bytes,
+					.tracepoints = engine->options.tracepoints};
+	_cleanup_policy_ struct policy *policy = NULL;
+	int error;
+
+	error = load_policy(engine, &policy);
+	if (error)
+		return error;
+	options.guard_overwrite = wants_overwrite(policy);
+	error = open_pipeline(engine);
+	if (!error)
+		error = guard_load(&engine->facts, &options, &engine->guard);
+	if (!error)
+		error = prove(engine);
+	if (!error)
+		error = install_policy(engine, policy);
+	if (error)
+		return error;
+	tell_degraded(engine, take_pointer(policy));
+	find_libraries(engine);
+	error = watch_ring(engine, event);
+	if (!error && engine->options.adopt)
+		error = adopt(engine);
+	return error;
+}
+
+static void explain_failure(const struct engine *engine, int error)
+{
+	if (error == -EPERM)
+		log_error("root is needed: the kernel lets nobody else load BPF programs. Try again with sudo.");
+	else if (error == -ENOENT && !engine->facts.btf)
+		log_error("this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF=y");
+	else if (error == -ENOTSUP)
+		log_error("neither LSM programs nor system call tracepoints work on kernel %s: see `reprieve doctor`",
+			  engine->facts.release);
+	else if (error != -EINVAL)
+		log_error("the guard cannot be started: %s; see `reprieve doctor`", strerror(-error));
+}
+
+int engine_new(sd_event *event, const struct engine_options *options, struct engine **ret_engine)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	int error;
+
+	if (!engine)
+		return -ENOMEM;
+	engine->options = *options;
+	engine->began = now_ns(CLOCK_BOOTTIME);
+	error = probe_kernel(&engine->facts);
+	if (!error)
+		error = agent_registry_new(&engine->agents);
+	if (!error)
+		error = libpq_set_new(&engine->libraries);
+	if (!error)
+		error = engine_start(engine, event);
+	if (error < 0) {
+		explain_failure(engine, error);
+		engine_free(engine);
+		return error;
+	}
+	*ret_engine = engine;
+	return 0;
+}
+
+void engine_free(struct engine *engine)
+{
+	if (!engine)
+		return;
+	sd_event_source_disable_unref(engine->ready);
+	sd_event_source_disable_unref(engine->tick);
+	source_ring_stop(engine->source);
+	pipeline_free(engine->pipeline);
+	guard_free(engine->guard);
+	libpq_set_free(engine->libraries);
+	agent_registry_free(engine->agents);
+	degraded_clear(&engine->degraded);
+	free(engine);
+}
+
+int engine_reload(struct engine *engine)
+{
+	_cleanup_policy_ struct policy *policy = NULL;
+	int error = load_policy(engine, &policy);
+
+	if (!error)
+		error = install_policy(engine, policy);
+	if (error) {
+		log_error("the policy was not reloaded: the one in force stays");
+		return error;
+	}
+	tell_degraded(engine, take_pointer(policy));
+	if (engine->options.adopt)
+		error = adopt(engine);
+	log_info("policy %s reloaded: %zu rules", policy_origin(pipeline_policy(engine->pipeline)),
+		 policy_rule_count(pipeline_policy(engine->pipeline)));
+	return error;
+}
+
+/* --- requests --- */
+
+static int enlist_root(struct engine *engine, const struct engine_session *request,
+		       const struct snapshot_process *process, const struct workspace_place *place)
+{
+	struct process_id id = {.start = process->start, .pid = process->pid};
+	struct session_setup setup = {request->name, place->path, &process->agent};
+	int error = guard_add_session(engine->guard, &process->session, process->agent, place->dev, place->ino,
+				      place->path);
+
+	if (!error)
+		error = sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
+	if (!error)
+		error = guard_add_task(engine->guard, &id, &process->session, process->agent);
+	return error ? error : found_running(process, now_ns(CLOCK_BOOTTIME), engine);
+}
+
+/* Fills in what makes the process a session, and enlists it. */
+static int register_process(struct engine *engine, const struct engine_session *request, uint32_t agent,
+			    struct snapshot_process *process)
+{
+	struct workspace_place place = {};
+	char cwd[64];
+	int error;
+
+	snprintf(cwd, sizeof(cwd), "/proc/%u/cwd", process->pid);
+	error = workspace_resolve(request->workspace ? request->workspace : cwd, &place);
+	if (!error)
+		error = guard_process_start(engine->guard, process->pid, (__u64 *)&process->start);
+	if (!error) {
+		process->agent = agent;
+		process->session = (struct session_id){.start = process->start, .pid = process->pid};
+		process->flags = EXEC_SNAPSHOT | EXEC_NEW_SESSION | EXEC_BY_RUN;
+		error = enlist_root(engine, request, process, &place);
+	}
+	workspace_done(&place);
+	return error;
+}
+
+int engine_register(struct engine *engine, const struct engine_session *request, struct session_id *ret_id)
+{
+	struct snapshot_process *process;
+	struct snapshot snapshot = {};
+	struct process_id member;
+	int error, agent = 0;
+
+	if (!guard_find_task(engine->guard, (uint32_t)request->pid, &member, ret_id))
+		return -EEXIST;
+	if (request->agent) {
+		agent = agent_registry_find(engine->agents, request->agent);
+		if (agent < 0)
+			return -ENOENT;
+	}
+	error = snapshot_take(NULL, 0, &snapshot);
+	if (error)
+		return error;
+	process = snapshot_find(&snapshot, (uint32_t)request->pid);
+	error = process ? register_process(engine, request, (uint32_t)agent, process) : -ESRCH;
+	if (!error)
+		*ret_id = process->session;
+	snapshot_free(&snapshot);
+	return error;
+}
+
+/* --- telling --- */
+
+static json_t *counts_json(const char *(*name)(unsigned int), const uint64_t *counts, size_t count)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < count; i++)
+		json_object_set_new(object, name((unsigned int)i), json_integer((json_int_t)counts[i]));
+	return object;
+}
+
+static json_t *tiers_json(struct engine *engine)
+{
+	const struct guard_tier *tiers = guard_tiers(engine->guard);
+	json_t *array = json_array();
+
+	for (unsigned int op = 0; op < OP_COUNT; op++)
+		json_array_append_new(array, json_pack("{s:s, s:s, s:s, s:b, s:s}", "op", op_name(op), "tier",
+						       tier_name(tiers[op].tier), "by", tiers[op].by, "proven",
+						       tiers[op].proven, "note", tiers[op].note));
+	return array;
+}
+
+static json_t *losses_json(struct engine *engine)
+{
+	static const char *const names[RECORD_KIND_COUNT] = {
+		[RECORD_FORK] = "fork", [RECORD_EXEC] = "exec", [RECORD_EXIT] = "exit", [RECORD_OP] = "op",
+		[RECORD_SQL] = "sql",	[RECORD_MAP] = "map",	[RECORD_JOIN] = "join",
+	};
+	json_t *records = json_object();
+	uint64_t total = 0;
+
+	for (size_t kind = 0; kind < RECORD_KIND_COUNT; kind++) {
+		if (!names[kind])
+			continue;
+		total += engine->lost[kind];
+		json_object_set_new(records, names[kind], json_integer((json_int_t)engine->lost[kind]));
+	}
+	return json_pack("{s:o, s:I, s:I}", "records", records, "total", (json_int_t)total, "lines",
+			 (json_int_t)sinks_lost(engine->options.sinks));
+}
+
+static json_t *kernel_counters_json(struct engine *engine)
+{
+	static const struct {
+		enum counter counter;
+		const char *name;
+	} rows[] = {
+		{COUNT_SCRATCH_BUSY, "scratch_busy"},	{COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"},	{COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},		{COUNT_SESSION_FULL, "session_full"},
+		{COUNT_ARGS_UNREAD, "args_unread"},
+	};
+	uint64_t counters[COUNT_SIZE] = {};
+	json_t *object = json_object();
+
+	guard_counters(engine->guard, counters);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		json_object_set_new(object, rows[i].name, json_integer((json_int_t)counters[rows[i].counter]));
+	return object;
+}
+
+static json_t *degraded_json(struct engine *engine)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < engine->degraded.count; i++)
+		json_array_append_new(array, json_string(engine->degraded.sentences[i]));
+	return array;
+}
+
+static json_t *libraries_json(struct engine *engine)
+{
+	json_t *array = json_array();
+
+	for (uint64_t id = 1; id <= libpq_library_count(engine->libraries); id++) {
+		const struct libpq_library *library = libpq_library_by_id(engine->libraries, id);
+		json_t *functions = json_array();
+
+		for (unsigned int i = 1; library && i < PQ_FUNCTION_COUNT; i++)
+			if (library->functions.probe & 1u << i)
+				json_array_append_new(functions, json_string(libpq_function_name(i)));
+		json_array_append_new(array, json_pack("{s:s?, s:o}", "path", library ? library->name : NULL,
+						       "functions", functions));
+	}
+	return array;
+}
+
+static json_t *policy_summary_json(const struct policy *policy)
+{
+	return json_pack("{s:s, s:I, s:I, s:s}", "origin", policy_origin(policy), "generation",
+			 (json_int_t)policy_image(policy)->rules.generation, "rules",
+			 (json_int_t)policy_rule_count(policy), "default",
+			 verdict_name(policy_image(policy)->rules.default_verdict));
+}
+
+json_t *engine_status(struct engine *engine)
+{
+	const struct pipeline_counts *counts = pipeline_counts(engine->pipeline);
+	const struct policy *policy = pipeline_policy(engine->pipeline);
+	bool observe = engine->options.observe || policy_image(policy)->rules.mode == MODE_OBSERVE;
+	json_t *both;
+
+	engine_drain(engine);
+	both = json_pack("{s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
+			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT));
+	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o}",
+			 "version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
+			 (json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel",
+			 engine->facts.release, "mode", observe ? "observe" : "enforce", "policy",
+			 policy_summary_json(policy), "tiers", tiers_json(engine), "sessions",
+			 (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)), "processes",
+			 (json_int_t)sessions_process_count(pipeline_sessions(engine->pipeline)), "counts", both, "losses",
+			 losses_json(engine), "mismatches", (json_int_t)counts->mismatches, "consulted",
+			 (json_int_t)counts->consulted, "ring", "bytes", (json_int_t)guard_ring_bytes(engine->guard),
+			 "kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
+			 libraries_json(engine));
+}
+
+static int add_session_row(struct session *session, void *userdata)
+{
+	_cleanup_buffer_ struct buffer row = {};
+	json_t *array = userdata, *object;
+
+	if (session_json_row(session, &row))
+		return -ENOMEM;
+	object = json_loadb(row.data, row.length, 0, NULL);
+	return object ? json_array_append_new(array, object) : 0;
+}
+
+json_t *engine_sessions(struct engine *engine)
+{
+	json_t *array = json_array();
+
+	engine_drain(engine);
+	sessions_for_each(pipeline_sessions(engine->pipeline), add_session_row, array);
+	return json_pack("{s:o}", "sessions", array);
+}
+
+json_t *engine_policy(struct engine *engine)
+{
+	const struct policy *policy = pipeline_policy(engine->pipeline);
+
+	return json_pack("{s:s, s:s, s:I}", "origin", policy_origin(policy), "text", policy_text(policy), "generation",
+			 (json_int_t)policy_image(policy)->rules.generation);
+}
+
+struct pipeline *engine_pipeline(struct engine *engine)
+{
+	return engine->pipeline;
+}
+
+const struct guard_tier *engine_tiers(struct engine *engine)
+{
+	return guard_tiers(engine->guard);
+}
+
+const struct policy *engine_current_policy(struct engine *engine)
+{
+	return pipeline_policy(engine->pipeline);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The guard at work: the kernel side armed and proven, records on their way through the pipeline, sessions found and
+ * registered. `reprieve daemon` puts a socket in front of it, `reprieve run` a command.
+ */
+#ifndef REPRIEVE_ENGINE_H
+#define REPRIEVE_ENGINE_H
+
+#include <jansson.h>
+#include <systemd/sd-event.h>
+
+#include "loader.h"
+#include "pipeline.h"
+
+struct engine;
+
+struct engine_options {
+	const char *policy_path; /* NULL: the built-in policy */
+	bool observe; /* mode observe, whatever the policy says */
+	bool tracepoints;
+	size_t ring_bytes; /* 0: the default */
+	bool adopt; /* agents that are already running become sessions */
+	struct sinks *sinks; /* borrowed */
+	/* For readers over the socket; may be NULL. */
+	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
+			void *userdata);
+	void *userdata;
+};
+
+/*
+ * engine_new - probes, loads, proves, adopts, and begins to guard
+ *
+ * Messages for people have been printed where it fails. -EPERM: not root; -ENOTSUP: this kernel lacks what is needed;
+ * -EINVAL: the policy is bad.
+ */
+int engine_new(sd_event *event, const struct engine_options *options, struct engine **ret_engine);
+void engine_free(struct engine *engine);
+
+/* Takes everything that was written until now through the pipeline. */
+void engine_drain(struct engine *engine);
+
+/* Reads the policy file again. A bad one changes nothing: -EINVAL, with the messages printed. */
+int engine_reload(struct engine *engine);
+
+struct engine_session {
+	pid_t pid; /* the root process, alive and stopped or waiting */
+	const char *name; /* may be NULL */
+	const char *agent; /* kind; may be NULL */
+	const char *workspace; /* a directory; NULL: the process's working directory */
+};
+
+/*
+ * Makes a process and all it will ever start a session. -EEXIST: it is in one already, -ESRCH, -ENOENT: the agent is
+ * not known, or what workspace_resolve says.
+ */
+int engine_register(struct engine *engine, const struct engine_session *request, struct session_id *ret_id);
+
+/* Objects as the socket gives them out. New references. */
+json_t *engine_status(struct engine *engine);
+json_t *engine_sessions(struct engine *engine);
+json_t *engine_policy(struct engine *engine);
+
+struct pipeline *engine_pipeline(struct engine *engine);
+const struct guard_tier *engine_tiers(struct engine *engine);
+const struct policy *engine_current_policy(struct engine *engine);
+
+#endif

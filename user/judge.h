@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The decision taken again from a record: the same facts, the same decide(), outside the kernel. A difference to what
+ * the kernel decided is a defect in one of the two, and is counted and told.
+ */
+#ifndef REPRIEVE_JUDGE_H
+#define REPRIEVE_JUDGE_H
+
+#include "decide.h"
+#include "decode.h"
+
+/* For RECORD_OP. The facts are those that the record holds: paths, sides of the workspace, what could not be learned. */
+struct decision judge_op(const struct policy_image *image, const struct event *event);
+
+/* For RECORD_SQL: what the kernel decided by, with the classes not known unless its scan cleared the text. */
+struct decision judge_sql_as_kernel(const struct policy_image *image, const struct event *event);
+
+/* For RECORD_SQL, with the classes known. */
+struct decision judge_sql(const struct policy_image *image, const struct event *event, uint32_t classes);
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "pipeline.h"
+
+#include "judge.h"
+
+struct pipeline {
+	struct pipeline_actions actions;
+	struct agent_registry *agents;
+	struct sinks *sinks;
+	struct sessions *sessions;
+	struct sql_classifier *classifier;
+	struct policy *policy;
+	struct policy *previous; /* some records may still bear its generation */
+	struct event_writer writer;
+	struct buffer line;
+	struct pipeline_counts counts;
+	struct session_id ignored;
+};
+
+static const char *hook_agent_name(uint32_t agent, void *userdata)
+{
+	struct pipeline *pipeline = userdata;
+
+	return agent_name(pipeline->agents, agent);
+}
+
+static bool is_ignored(const struct pipeline *pipeline, const struct session_id *id)
+{
+	return pipeline->ignored.pid && !memcmp(&pipeline->ignored, id, sizeof(*id));
+}
+
+/* The line in the buffer to everybody. */
+static void give_out(struct pipeline *pipeline, const struct session *session, int op, enum verdict verdict)
+{
+	sinks_write(pipeline->sinks, pipeline->line.data, pipeline->line.length, verdict);
+	if (pipeline->actions.publish)
+		pipeline->actions.publish(pipeline->line.data, pipeline->line.length, session, op, verdict,
+					  pipeline->actions.userdata);
+	buffer_clear(&pipeline->line);
+}
+
+static void hook_begun(struct session *session, uint64_t time, void *userdata)
+{
+	struct pipeline *pipeline = userdata;
+
+	if (!is_ignored(pipeline, &session->id) &&
+	    !event_json_session(&pipeline->writer, session, false, time, &pipeline->line))
+		give_out(pipeline, session, -1, VERDICT_ALERT);
+}
+
+static void hook_ended(struct session *session, uint64_t time, void *userdata)
+{
+	struct pipeline *pipeline = userdata;
+
+	if (pipeline->actions.session_ended)
+		pipeline->actions.session_ended(session, pipeline->actions.userdata);
+	if (!is_ignored(pipeline, &session->id) &&
+	    !event_json_session(&pipeline->writer, session, true, time, &pipeline->line))
+		give_out(pipeline, session, -1, VERDICT_ALERT);
+}
+
+int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *agents, struct sinks *sinks,
+		 const char *host, struct clock clock, struct pipeline **ret_pipeline)
+{
+	struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
+	struct session_hooks hooks = {hook_agent_name, hook_begun, hook_ended, pipeline};
+	int error;
+
+	if (!pipeline)
+		return -ENOMEM;
+	pipeline->actions = *actions;
+	pipeline->agents = agents;
+	pipeline->sinks = sinks;
+	error = sessions_new(&hooks, &pipeline->sessions);
+	if (!error)
+		error = event_writer_init(&pipeline->writer, host, clock);
+	if (!error)
+		error = sql_classifier_new(SQL_TIMEOUT_DEFAULT, &pipeline->classifier);
+	if (error) {
+		pipeline_free(pipeline);
+		return error;
+	}
+	sessions_set_clock(pipeline->sessions, clock);
+	*ret_pipeline = pipeline;
+	return 0;
+}
+
+void pipeline_free(struct pipeline *pipeline)
+{
+	if (!pipeline)
+		return;
+	sessions_free(pipeline->sessions);
+	sql_classifier_free(pipeline->classifier);
+	event_writer_cleanup(&pipeline->writer);
+	buffer_free(&pipeline->line);
+	policy_free(pipeline->policy);
+	policy_free(pipeline->previous);
+	free(pipeline);
+}
+
+void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy)
+{
+	policy_free(pipeline->previous);
+	pipeline->previous = pipeline->policy;
+	pipeline->policy = policy;
+}
+
+const struct policy *pipeline_policy(const struct pipeline *pipeline)
+{
+	return pipeline->policy;
+}
+
+struct sessions *pipeline_sessions(struct pipeline *pipeline)
+{
+	return pipeline->sessions;
+}
+
+const struct pipeline_counts *pipeline_counts(const struct pipeline *pipeline)
+{
+	return &pipeline->counts;
+}
+
+void pipeline_set_clock(struct pipeline *pipeline, struct clock clock)
+{
+	pipeline->writer.clock = clock;
+	sessions_set_clock(pipeline->sessions, clock);
+}
+
+void pipeline_ignore(struct pipeline *pipeline, const struct session_id *id)
+{
+	pipeline->ignored = *id;
+}
+
+/* The policy that a record was judged by; NULL where it is no longer at hand. */
+static const struct policy *policy_of(const struct pipeline *pipeline, uint32_t generation)
+{
+	const struct policy *both[] = {pipeline->policy, pipeline->previous};
+
+	for (size_t i = 0; i < ARRAY_SIZE(both); i++)
+		if (both[i] && policy_image(both[i])->rules.generation == generation)
+			return both[i];
+	return NULL;
+}
+
+static void compare(struct pipeline *pipeline, const struct event *event, struct decision kernel, struct decision here)
+{
+	if (kernel.verdict == here.verdict && kernel.rule == here.rule)
+		return;
+	pipeline->counts.mismatches += 1;
+	log_error("defect: the kernel decided %s by rule %u on %s, userspace %s by rule %u; please report this",
+		  verdict_name(kernel.verdict), kernel.rule, op_name(event_op(event)), verdict_name(here.verdict),
+		  here.rule);
+}
+
+/* Counts an operation, renders it and gives it out. */
+static int tell_op(struct pipeline *pipeline, const struct event *event, struct process *process,
+		   const struct policy *policy, struct decision decision, const struct event_sql *sql)
+{
+	struct op_report report = {.event = event, .process = process, .verdict = decision.verdict, .sql = sql};
+	struct session *session = process ? process->session : NULL;
+	enum op op = event_op(event);
+	int error;
+
+	report.tier = event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
+	report.rule_unknown = !policy;
+	if (policy && decision.rule != RULE_DEFAULT)
+		report.rule = policy_rule_name(policy, decision.rule);
+	pipeline->counts.ops[op] += 1;
+	pipeline->counts.verdicts[decision.verdict] += 1;
+	if (session)
+		session_count(session, event, decision.verdict);
+	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
+	if (!error)
+		give_out(pipeline, session, op, decision.verdict);
+	return error;
+}
+
+static int take_op(struct pipeline *pipeline, const struct event *event, struct process *process)
+{
+	struct decision kernel = {.rule = event->op.rule, .verdict = event->op.verdict};
+	const struct policy *policy = policy_of(pipeline, event->head.generation);
+
+	if (policy)
+		compare(pipeline, event, kernel, judge_op(policy_image(policy), event));
+	return tell_op(pipeline, event, process, policy, kernel, NULL);
+}
+
+/* The statement in full where the process stands stopped and it can be read; else what the record holds. */
+static struct span sql_statement(struct pipeline *pipeline, const struct event *event, char **ret_text)
+{
+	struct span recorded = event_text(event, event->sql.statement);
+	size_t length;
+
+	if (!(event->sql.flags & OP_CONSULT) || !pipeline->actions.read_text)
+		return recorded;
+	if (pipeline->actions.read_text(&event->sql.actor, event->sql.text_address, ret_text, &length,
+					pipeline->actions.userdata))
+		return event->sql.flags & OP_TEXT_UNREAD ? (struct span){NULL, 0} : recorded;
+	return (struct span){*ret_text, length};
+}
+
+/* What a statement does. Text that is not at hand in full might do anything. */
+static void sql_judge_text(struct pipeline *pipeline, const struct event *event, struct span text, bool full,
+			   struct sql_judgement *ret_judgement)
+{
+	*ret_judgement = (struct sql_judgement){};
+	if (event->sql.flags & OP_TEXT_CLEAR || event->sql.function == PQ_FN)
+		return;
+	if (text.data && full) {
+		sql_classify(pipeline->classifier, text.data, text.length, ret_judgement);
+		return;
+	}
+	ret_judgement->classes = SQL_CLASSES_ALL;
+	ret_judgement->trust = text.data ? SQL_TRUST_TOO_LONG : SQL_TRUST_UNREADABLE;
+}
+
+/* Ends the wait of a stopped process. The event's flags tell what was done. */
+static void sql_answer(struct pipeline *pipeline, struct event *event, enum verdict verdict)
+{
+	struct record_sql *record = &event->sql;
+	int error;
+
+	pipeline->counts.consulted += 1;
+	if (verdict == VERDICT_KILL) {
+		error = pipeline->actions.kill ? pipeline->actions.kill(&record->actor, pipeline->actions.userdata) : 0;
+		record->flags |= error ? OP_ACT_FAILED : OP_ACTED;
+		return;
+	}
+	if (verdict >= VERDICT_HOLD)
+		record->flags |= OP_WEAKENED;
+	if (pipeline->actions.resume && pipeline->actions.resume(&record->actor, pipeline->actions.userdata))
+		record->flags |= OP_ACT_FAILED;
+}
+
+static int take_sql(struct pipeline *pipeline, struct event *event, struct process *process)
+{
+	const struct policy *policy = policy_of(pipeline, event->head.generation);
+	struct decision decision = {.rule = event->sql.rule, .verdict = event->sql.verdict};
+	bool clear = event->sql.flags & OP_TEXT_CLEAR;
+	_cleanup_free_ char *text = NULL;
+	struct sql_judgement judgement;
+	struct event_sql sql = {};
+	bool full;
+	int error;
+
+	sql.statement = sql_statement(pipeline, event, &text);
+	full = text || !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
+	sql_judge_text(pipeline, event, sql.statement, full, &judgement);
+	if (policy) {
+		compare(pipeline, event, decision, judge_sql_as_kernel(policy_image(policy), event));
+		/* A kill that the kernel carried out without asking stands, whatever the text turns out to be. */
+		if (!(event->sql.flags & OP_ACTED))
+			decision = judge_sql(policy_image(policy), event, judgement.classes);
+	}
+	if (event->sql.flags & OP_CONSULT)
+		sql_answer(pipeline, event, decision.verdict);
+	sql.classes = judgement.classes;
+	sql.cut = !full;
+	sql.tables = (const char *const *)judgement.tables;
+	sql.table_count = judgement.table_count;
+	sql.tables_known = judgement.trust == SQL_TRUST_PARSED;
+	sql.trust = clear ? "scan" : sql_trust_name(judgement.trust);
+	if (pipeline->actions.outer_function)
+		sql.function = libpq_function_name(
+			pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
+	error = tell_op(pipeline, event, process, policy, decision, &sql);
+	sql_judgement_done(&judgement);
+	return error;
+}
+
+static int take_loss(struct pipeline *pipeline, const struct event *event)
+{
+	int error = event_json_loss(&pipeline->writer, event, &pipeline->line);
+
+	if (!error)
+		give_out(pipeline, NULL, -1, VERDICT_KILL);
+	return error;
+}
+
+static int take_event(struct pipeline *pipeline, struct event *event)
+{
+	struct process *process = NULL;
+	int error = 0;
+
+	if (event_actor(event) && is_ignored(pipeline, &event_actor(event)->session))
+		return 0;
+	/* A process that stands stopped is answered even where memory is short. */
+	if (event->head.kind != RECORD_LOSS)
+		error = sessions_apply(pipeline->sessions, event, &process);
+	switch (event->head.kind) {
+	case RECORD_OP:
+		return take_op(pipeline, event, process);
+	case RECORD_SQL:
+		return take_sql(pipeline, event, process);
+	case RECORD_MAP:
+	case RECORD_EXEC:
+		if (pipeline->actions.mapped)
+			pipeline->actions.mapped(event, pipeline->actions.userdata);
+		return error;
+	case RECORD_LOSS:
+		return take_loss(pipeline, event);
+	default:
+		return error;
+	}
+}
+
+int pipeline_record(struct pipeline *pipeline, const void *bytes, size_t length)
+{
+	const char *reason = NULL;
+	struct event event;
+	int error = event_decode(bytes, length, &event, &reason);
+
+	if (error) {
+		pipeline->counts.malformed += 1;
+		log_warning("a record of %zu bytes is passed over: %s", length, reason ? reason : strerror(-error));
+		return 0;
+	}
+	return take_event(pipeline, &event);
+}
+
+void pipeline_object(struct pipeline *pipeline, const char *kind, uint64_t time, json_t *fields)
+{
+	if (!event_json_object(&pipeline->writer, kind, time, fields, &pipeline->line))
+		give_out(pipeline, NULL, -1, VERDICT_ALERT);
+}

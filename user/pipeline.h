@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one way from a record to everything that follows from it: decode, session, policy, action, sinks.
+ *
+ * What is done to other processes goes through struct pipeline_actions, so that a replay can run the same records with
+ * actions that only tell.
+ */
+#ifndef REPRIEVE_PIPELINE_H
+#define REPRIEVE_PIPELINE_H
+
+#include "event_json.h"
+#include "policy.h"
+#include "session.h"
+#include "sinks.h"
+#include "sql.h"
+
+struct pipeline;
+
+struct pipeline_actions {
+	/* A statement's text from the stopped process, malloc'ed, at most SQL_TEXT_MAX + 1 bytes. Negative errno. */
+	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length, void *userdata);
+	/* Ends the process, or lets it go on. */
+	int (*kill)(const struct actor *actor, void *userdata);
+	int (*resume)(const struct actor *actor, void *userdata);
+	/* A session mapped a file to execute, or runs a new program. */
+	void (*mapped)(const struct event *event, void *userdata);
+	/* Which function the program called. */
+	enum libpq_function (*outer_function)(const struct record_sql *record, void *userdata);
+	/* A session has ended. */
+	void (*session_ended)(const struct session *session, void *userdata);
+	/* One finished line with its newline, for readers over the socket. */
+	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
+			void *userdata);
+	void *userdata;
+};
+
+struct pipeline_counts {
+	uint64_t ops[OP_COUNT];
+	uint64_t verdicts[VERDICT_COUNT];
+	uint64_t mismatches; /* the kernel and userspace decided differently: a defect */
+	uint64_t malformed;
+	uint64_t consulted; /* processes that stood stopped until userspace had decided */
+};
+
+/* The registry and the sinks are borrowed. host: this machine's name, or NULL. */
+int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *agents, struct sinks *sinks,
+		 const char *host, struct clock clock, struct pipeline **ret_pipeline);
+void pipeline_free(struct pipeline *pipeline);
+
+/* The policy in force from the next record on; taken over. The one before is kept for records still under way. */
+void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy);
+const struct policy *pipeline_policy(const struct pipeline *pipeline);
+
+/* One record of any kind. Returns 0, or -ENOMEM; a malformed record is counted and passed over. */
+int pipeline_record(struct pipeline *pipeline, const void *bytes, size_t length);
+
+/* An event of another kind: see event_json_object. */
+void pipeline_object(struct pipeline *pipeline, const char *kind, uint64_t time, json_t *fields);
+
+struct sessions *pipeline_sessions(struct pipeline *pipeline);
+const struct pipeline_counts *pipeline_counts(const struct pipeline *pipeline);
+void pipeline_set_clock(struct pipeline *pipeline, struct clock clock);
+
+/* Records of this session are passed over: the self-test's. */
+void pipeline_ignore(struct pipeline *pipeline, const struct session_id *id);
+
+#endif

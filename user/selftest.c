@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "selftest.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <signal.h>
+
+#define SELFTEST_DIRECTORY "/tmp/reprieve-selftest-XXXXXX"
+
+static int make_file(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	return write(fd, "reprieve\n", 9) == 9 ? 0 : -EIO;
+}
+
+/* Each of the operations, on files that it made. A system that cannot do one of them has it not proven. */
+static void do_operations(void)
+{
+	int fd;
+
+	mkdir("directory", 0700);
+	rmdir("directory");
+	if (make_file("a") || make_file("b"))
+		return;
+	rename("a", "b");
+	fd = open("b", O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4);
+		if (ftruncate(fd, 1))
+			log_debug("selftest: ftruncate: %s", strerror(errno));
+		close(fd);
+	}
+	unlink("b");
+}
+
+static void remains_away(const char *directory)
+{
+	static const char *const names[] = {"a", "b", "directory"};
+	_cleanup_close_ int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		unlinkat(fd, names[i], 0);
+		unlinkat(fd, names[i], AT_REMOVEDIR);
+	}
+	rmdir(directory);
+}
+
+static pid_t start_child(const char *directory, int ret_pipe[2])
+{
+	pid_t child;
+
+	if (pipe2(ret_pipe, O_CLOEXEC))
+		return -errno;
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (child == 0) {
+		char go;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ret_pipe[1]);
+		if (read(ret_pipe[0], &go, 1) == 1 && !chdir(directory))
+			do_operations();
+		_exit(0);
+	}
+	close(ret_pipe[0]);
+	ret_pipe[0] = -1;
+	return child;
+}
+
+/* Makes the child a session of its own. */
+static int enlist(struct guard *guard, pid_t child, struct session_id *ret_session)
+{
+	struct process_id process = {.pid = (uint32_t)child};
+	struct session_id session = {.pid = (uint32_t)child};
+	int error = guard_process_start(guard, process.pid, &process.start);
+
+	if (error)
+		return error;
+	session.start = process.start;
+	error = guard_add_session(guard, &session, 0, 0, 0, NULL);
+	if (!error)
+		error = guard_add_task(guard, &process, &session, 0);
+	*ret_session = session;
+	return error;
+}
+
+int selftest_run(struct guard *guard, struct session_id *ret_session)
+{
+	char directory[] = SELFTEST_DIRECTORY;
+	uint64_t before[COUNT_SIZE], after[COUNT_SIZE];
+	int ends[2] = {-1, -1}, error;
+	pid_t child;
+
+	if (!mkdtemp(directory))
+		return -errno;
+	error = guard_counters(guard, before);
+	child = error ? error : start_child(directory, ends);
+	if (child < 0) {
+		remains_away(directory);
+		return (int)child;
+	}
+	error = enlist(guard, child, ret_session);
+	if (!error && write(ends[1], "g", 1) != 1)
+		error = -EIO;
+	close(ends[1]);
+	waitpid(child, NULL, 0);
+	remains_away(directory);
+	guard_remove_session(guard, ret_session);
+	if (!error)
+		error = guard_counters(guard, after);
+	for (enum op op = 0; op < OP_COUNT && !error; op++)
+		if (after[COUNT_OPS + op] > before[COUNT_OPS + op])
+			guard_mark_proven(guard, op);
+	return error;
+}
