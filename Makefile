@@ -81,6 +81,8 @@ $(B)/reprieve.skel.h: $(B)/reprieve.bpf.o
 $(B)/self.skel.h: $(B)/bpf/self.o
 	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name self > $@
 
+$(B)/user/builtin.o: user/builtin.yaml user/agents.yaml
+
 clean:
 	$(Q)rm -rf $(B)
 

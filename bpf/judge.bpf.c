@@ -5,11 +5,85 @@
 /* Two, so that the next policy is written whole beside the one in force and then taken by one store. */
 struct policies_map policies SEC(".maps");
 
+#define MATCH_CHUNK 64
+
+/* The state after the next bytes of out[], from `at`. A function of its own, so that the verifier walks it once. */
+__noinline int match_chunk(__u32 slot, __u32 state, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return DFA_DEAD;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return DFA_DEAD;
+	for (long i = 0; i < MATCH_CHUNK; i++) {
+		if (at + i >= scratch->out_length)
+			break;
+		state = dfa_step(&policy->dfa, state, scratch->out[(at + i) & (2 * PATH_BYTES - 1)]);
+	}
+	return state;
+}
+
+/* What one part of the automaton accepts out[] into; NULL only without a policy. */
+static __always_inline const struct dfa_accept *match_part(__u32 slot, struct scratch *scratch, __u32 part)
+{
+	__u32 key = scratch->policy, state;
+	struct policy_image *policy = bpf_map_lookup_elem(&policies, &key);
+
+	if (!policy)
+		return NULL;
+	state = policy->dfa.start[part & (DFA_PARTS - 1)];
+	if (state == DFA_DEAD)
+		return NULL;
+	for (long i = 0; i < PATH_BYTES / MATCH_CHUNK; i++) {
+		if (i * MATCH_CHUNK >= scratch->out_length)
+			break;
+		state = match_chunk(slot, state, i * MATCH_CHUNK);
+	}
+	return dfa_accept(&policy->dfa, state);
+}
+
 /*
  * Walks the path automata over out[] and adds what they accept to the facts. The parts that share the table are one
  * walk each; most policies need one.
  */
 __noinline int match_path(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	for (long part = 0; part < DFA_PATH_PARTS; part++) {
+		const struct dfa_accept *accept = match_part(slot, scratch, part);
+
+		if (!accept)
+			break;
+		facts_add_path(&scratch->facts, accept);
+	}
+	return 0;
+}
+
+/* The bits that another part of the automaton accepts out[] into: agents, for DFA_EXE and DFA_CGROUP. In facts.path. */
+__noinline int match_text(__u32 slot, __u32 part)
+{
+	struct scratch *scratch = scratch_of(slot);
+	const struct dfa_accept *accept;
+
+	if (!scratch)
+		return -1;
+	accept = match_part(slot, scratch, part);
+	if (!accept)
+		return -1;
+	scratch->facts.path = accept->match;
+	return 0;
+}
+
+/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
+__noinline int judge(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
@@ -21,64 +95,10 @@ __noinline int match_path(__u32 slot)
 	policy = bpf_map_lookup_elem(&policies, &key);
 	if (!policy)
 		return -1;
-	for (long part = 0; part < DFA_PATH_PARTS; part++) {
-		__u32 state = policy->dfa.start[part];
-
-		if (state == DFA_DEAD)
-			break;
-		for (long i = 0; i < PATH_BYTES; i++) {
-			if (i >= scratch->out_length)
-				break;
-			state = dfa_step(&policy->dfa, state, scratch->out[i]);
-		}
-		facts_add_path(&scratch->facts, dfa_accept(&policy->dfa, state));
-	}
-	return 0;
-}
-
-/* The bits that another part of the automaton accepts out[] into: agents, for DFA_EXE and DFA_CGROUP. In facts.path. */
-__noinline int match_text(__u32 slot, __u32 part)
-{
-	struct scratch *scratch = scratch_of(slot);
-	struct policy_image *policy;
-	__u32 key, state;
-
-	if (!scratch)
-		return -1;
-	key = scratch->policy;
-	policy = bpf_map_lookup_elem(&policies, &key);
-	if (!policy)
-		return -1;
-	state = policy->dfa.start[part & (DFA_PARTS - 1)];
-	for (long i = 0; i < PATH_BYTES; i++) {
-		if (i >= scratch->out_length)
-			break;
-		state = dfa_step(&policy->dfa, state, scratch->out[i]);
-	}
-	scratch->facts.path = dfa_accept(&policy->dfa, state)->match;
-	return 0;
-}
-
-/* Takes the decision for the slot's facts into its decision. */
-static __always_inline int judge(struct scratch *scratch)
-{
-	__u32 key = scratch->policy;
-	struct policy_image *policy = bpf_map_lookup_elem(&policies, &key);
-
-	if (!policy)
-		return -1;
 	scratch->mode = policy->rules.mode;
 	scratch->rec.head.generation = policy->rules.generation;
 	scratch->decision = decide(&policy->rules, &scratch->facts);
 	return 0;
-}
-
-/* The same for other objects' programs: the decision is left in the slot. Nonzero: there is no policy. */
-__noinline int op_decide(__u32 slot)
-{
-	struct scratch *scratch = scratch_of(slot);
-
-	return scratch ? judge(scratch) : -1;
 }
 
 /* Whether out[] is the workspace's name or begins with it; the loop has no branch but its end. */
@@ -220,7 +240,7 @@ __noinline int op_judge_name(__u32 slot, __u32 which, __s32 length)
 		op_path_done(slot, which);
 	}
 	facts_complete(scratch);
-	if (judge(scratch))
+	if (judge(slot))
 		return -1;
 	if (which) {
 		if (scratch->decision.verdict > first.verdict)

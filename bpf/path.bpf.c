@@ -45,47 +45,63 @@ static __always_inline void path_meet_workspace(struct scratch *scratch, struct 
 	scratch->ws_length = scratch->back_pos;
 }
 
+enum step { STEP_ON = 0, STEP_DONE = 1, STEP_FAILED = 2 };
+
+/* One step up: to the parent, or across a mount to where it is mounted. Returns enum step. */
+__noinline int path_up(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct dentry *dentry, *parent;
+	struct mount *mount, *outer;
+
+	if (!scratch)
+		return STEP_FAILED;
+	dentry = (struct dentry *)scratch->walk_dentry;
+	mount = (struct mount *)scratch->walk_mount;
+	path_meet_workspace(scratch, dentry);
+	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+		outer = BPF_CORE_READ(mount, mnt_parent);
+		if (outer == mount)
+			return STEP_DONE;
+		scratch->walk_dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		scratch->walk_mount = (__u64)outer;
+		return STEP_ON;
+	}
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (parent == dentry)
+		return STEP_DONE;
+	scratch->walk_dentry = (__u64)parent;
+	return path_prepend(scratch, dentry) ? STEP_FAILED : STEP_ON;
+}
+
 /*
  * The path of a dentry in a mount into back[]. Returns its length in bytes (0 for the root itself), or -1 where it is
  * longer than PATH_BYTES or deeper than WALK_DEPTH.
  */
-__noinline int path_walk(__u32 slot, __u64 dentry_address, __u64 mnt_address)
+__noinline int path_walk(__u32 slot, __u64 dentry, __u64 mnt)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct dentry *dentry = (struct dentry *)dentry_address;
-	struct mount *mount = mount_of((struct vfsmount *)mnt_address);
+	int step = STEP_ON;
 
 	if (!scratch)
 		return -1;
+	scratch->walk_dentry = dentry;
+	scratch->walk_mount = (__u64)mount_of((struct vfsmount *)mnt);
 	scratch->back_pos = SCRATCH_BACK_TOP;
 	scratch->depth = 0;
 	scratch->crossed = 0;
 	scratch->ws_length = 0;
+	scratch->low = 2 * PATH_BYTES;
 	for (long i = 0; i < WALK_DEPTH; i++) {
-		struct dentry *parent;
-
-		path_meet_workspace(scratch, dentry);
-		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
-			struct mount *outer = BPF_CORE_READ(mount, mnt_parent);
-
-			if (outer == mount)
-				goto done;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mount = outer;
-			continue;
-		}
-		parent = BPF_CORE_READ(dentry, d_parent);
-		if (parent == dentry)
-			goto done;
-		if (path_prepend(scratch, dentry))
-			return -1;
-		dentry = parent;
+		step = path_up(slot);
+		if (step != STEP_ON)
+			break;
 	}
-	return -1;
-done:
+	if (step != STEP_DONE)
+		return -1;
 	if (scratch->crossed) {
-		/* The workspace is the root itself, or its path is what lies above the place where it was met. */
-		scratch->ws_length = scratch->ws_length - scratch->back_pos;
+		/* The workspace's path is what lies above the place where it was met; it may be the root itself. */
+		scratch->ws_length -= scratch->back_pos;
 		if (!scratch->ws_length)
 			scratch->ws_length = 1;
 	}
@@ -175,6 +191,31 @@ static __always_inline void path_component(struct scratch *scratch)
 	scratch->component = scratch->out_length;
 }
 
+#define JOIN_CHUNK 16
+
+/* The next bytes of given[], from `at`, behind out[]. A function of its own, so that the verifier walks it once. */
+__noinline int path_join_chunk(__u32 slot, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	for (long i = 0; i < JOIN_CHUNK; i++) {
+		char byte;
+
+		if (at + i >= scratch->given_length)
+			break;
+		byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
+		if (byte == '/') {
+			path_component(scratch);
+		} else {
+			scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = byte;
+			scratch->out_length += 1;
+		}
+	}
+	return 0;
+}
+
 /*
  * out[] = the walked base, continued by given[]. Returns the length, or -1 where it does not fit. ws_length and low
  * tell afterwards whether the result lies below the workspace that the base was found in.
@@ -191,17 +232,10 @@ __noinline int path_join(__u32 slot)
 	scratch->out[length & (2 * PATH_BYTES - 1)] = '/';
 	scratch->out_length = scratch->component = scratch->low = length + 1;
 	scratch->pushed = scratch->popped = 0;
-	for (long i = 0; i < PATH_BYTES; i++) {
-		char byte = scratch->given[i];
-
-		if (i >= scratch->given_length)
+	for (long i = 0; i < PATH_BYTES / JOIN_CHUNK; i++) {
+		if (i * JOIN_CHUNK >= scratch->given_length)
 			break;
-		if (byte == '/') {
-			path_component(scratch);
-		} else {
-			scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = byte;
-			scratch->out_length += 1;
-		}
+		path_join_chunk(slot, i * JOIN_CHUNK);
 	}
 	path_component(scratch);
 	if (scratch->out_length > 1 && scratch->out_length == scratch->component)

@@ -76,6 +76,8 @@ struct scratch {
 	__u64 ws_ino;
 	__u32 ws_name_length;
 	volatile __u64 address; /* see number_of() */
+	volatile __u64 walk_dentry; /* where the walk stands */
+	volatile __u64 walk_mount;
 	/* a path, walked from its leaf up: lies in back[back_pos .. SCRATCH_BACK_TOP) */
 	volatile __u32 back_pos;
 	volatile __u32 depth; /* components of it */
@@ -88,7 +90,9 @@ struct scratch {
 	volatile __u32 popped; /* components of the base taken off by ".." */
 	volatile __u32 low; /* shortest that out ever became */
 	volatile __u32 given_length;
-	__u32 zero;
+	volatile __u32 scan_hash; /* the scan of a statement, between two chunks */
+	volatile __u32 scan_hit;
+	volatile __u32 scan_last;
 	__u16 start[WALK_DEPTH]; /* start of each component in back[], from the leaf */
 	__u16 slash[512]; /* start of each component in out[], after the base */
 	char back[SCRATCH_BACK + NAME_BYTES];
@@ -121,12 +125,16 @@ int inflight_put(__u32 slot);
 int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
+int path_up(__u32 slot);
+int path_join_chunk(__u32 slot, __u32 at);
 int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
 int path_forward(__u32 slot);
 int path_join(__u32 slot);
 int path_base(__u32 slot, __s32 dirfd);
 
 /* judge.bpf.c */
+int judge(__u32 slot);
+int match_chunk(__u32 slot, __u32 state, __u32 at);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
 int workspace_side(__u32 slot);
@@ -135,7 +143,6 @@ int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
-int op_decide(__u32 slot);
 
 /* task.bpf.c */
 int actor_fill(__u32 slot);

@@ -75,7 +75,7 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 	rec->agent = scratch->facts.agent;
 	rec->tier = TIER_UPROBE;
 	scratch->pending.fixed = sizeof(*rec);
-	if (!op_decide(slot)) {
+	if (!judge(slot)) {
 		rec->verdict = scratch->decision.verdict;
 		rec->rule = scratch->decision.rule;
 		if (scratch->decision.uncertain)
@@ -106,14 +106,48 @@ static __always_inline struct scratch *sql_begin(struct pt_regs *ctx, __u32 func
 	return scratch;
 }
 
-/* Scans the text in the slot: nonzero where some word of it can do harm. */
-__noinline int sql_scan_slot(__u32 slot)
+#define SCAN_CHUNK 64
+
+/* The next bytes of the text, from `at`. A function of its own, so that the verifier walks it once. */
+__noinline int sql_scan_chunk(__u32 slot, __u32 at)
 {
 	struct scratch *scratch = scratch_of(slot);
+	struct sql_scan_state state;
 
 	if (!scratch)
-		return 1;
-	return sql_scan(scratch->text, scratch->rec.sql.text_length);
+		return -1;
+	state.hash = scratch->scan_hash;
+	state.hit = scratch->scan_hit;
+	state.last = scratch->scan_last;
+	for (long i = 0; i < SCAN_CHUNK; i++) {
+		if (at + i >= scratch->rec.sql.text_length)
+			break;
+		sql_scan_step(&state, (__u8)scratch->text[(at + i) & (SQL_BYTES - 1)]);
+	}
+	scratch->scan_hash = state.hash;
+	scratch->scan_hit = state.hit;
+	scratch->scan_last = state.last;
+	return 0;
+}
+
+/* Scans the text in the slot: nonzero where some word of it can do harm. */
+static __always_inline int sql_scan_slot(__u32 slot, struct scratch *scratch)
+{
+	struct sql_scan_state state;
+
+	sql_scan_begin(&state);
+	scratch->scan_hash = state.hash;
+	scratch->scan_hit = state.hit;
+	scratch->scan_last = state.last;
+	for (long i = 0; i < SQL_BYTES / SCAN_CHUNK; i++) {
+		if (i * SCAN_CHUNK >= scratch->rec.sql.text_length)
+			break;
+		sql_scan_chunk(slot, i * SCAN_CHUNK);
+	}
+	state.hash = scratch->scan_hash;
+	state.hit = scratch->scan_hit;
+	state.last = scratch->scan_last;
+	return sql_scan_hit(&state);
 }
 
 static __always_inline int sql_text(struct pt_regs *ctx, __u32 function, __u64 address)
@@ -140,7 +174,7 @@ static __always_inline int sql_text(struct pt_regs *ctx, __u32 function, __u64 a
 	scratch->pending.text_used = rec->text_length & (SQL_BYTES - 1);
 	if (length >= SQL_BYTES) {
 		rec->flags |= OP_TEXT_CUT;
-	} else if (!sql_scan_slot(slot)) {
+	} else if (!sql_scan_slot(slot, scratch)) {
 		rec->flags |= OP_TEXT_CLEAR;
 		scratch->facts.unknown = 0;
 	}

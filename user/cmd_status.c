@@ -117,9 +117,56 @@ static void print_head(struct status *status)
 	printf(", generation: %jd)\n", (intmax_t)number_of(policy, "generation"));
 }
 
+/* Adds the op to each part of its note; many operations share most parts. notes: {part: [op, ...]}, in order. */
+static int add_notes(json_t *notes, const char *op, const char *note)
+{
+	static const char between[] = "; ";
+
+	while (*note) {
+		const char *end = strstr(note, between);
+		size_t length = end ? (size_t)(end - note) : strlen(note);
+		_cleanup_free_ char *part = strndup(note, length);
+		json_t *ops = part ? json_object_get(notes, part) : NULL;
+
+		if (part && !ops && !json_object_set_new(notes, part, json_array()))
+			ops = json_object_get(notes, part);
+		if (json_array_append_new(ops, json_string(op)))
+			return -ENOMEM;
+		note += length + (end ? strlen(between) : 0);
+	}
+	return 0;
+}
+
+/* What the tiers leave open. */
+static void print_notes(struct status *status)
+{
+	json_t *notes = json_object(), *row, *ops, *op;
+	const char *part;
+	size_t i;
+
+	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
+		const char *note = json_string_value(json_object_get(row, "note"));
+
+		if (note && add_notes(notes, text_of(row, "op"), note))
+			status->error = -ENOMEM;
+	}
+	if (json_object_size(notes))
+		printf("\nWhat that leaves open:\n");
+	json_object_foreach(notes, part, ops) {
+		printf("  ");
+		print_safe(status, part);
+		json_array_foreach(ops, i, op) {
+			printf("%s", i ? ", " : " (");
+			print_safe(status, json_string_value(op));
+		}
+		printf(")\n");
+	}
+	json_decref(notes);
+}
+
 static void print_tiers(struct status *status)
 {
-	static const char *const titles[] = {"OPERATION", "TIER", "BY", "NOTE"};
+	static const char *const titles[] = {"OPERATION", "TIER", "BY"};
 	_cleanup_(table_cleanup) struct table *table = table_new(titles, ARRAY_SIZE(titles));
 	json_t *row;
 	size_t i;
@@ -128,15 +175,15 @@ static void print_tiers(struct status *status)
 		status->error = -ENOMEM;
 		return;
 	}
-	json_array_foreach (json_object_get(status->object, "tiers"), i, row) {
+	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
 		table_add(table, json_string_value(json_object_get(row, "op")));
 		table_add(table, json_string_value(json_object_get(row, "tier")));
 		table_add(table, json_string_value(json_object_get(row, "by")));
-		table_add(table, json_string_value(json_object_get(row, "note")));
 	}
 	putchar('\n');
 	if (table_print(table, stdout, "", status->color))
 		status->error = -ENOMEM;
+	print_notes(status);
 	putchar('\n');
 }
 

@@ -267,6 +267,21 @@ static int scan_token(struct scan *scan)
 	return 0;
 }
 
+/* The column of the last brace that nothing closes. */
+static size_t unclosed_brace(const struct scan *scan)
+{
+	unsigned int depth = 0;
+	size_t i = scan->count - 1;
+
+	for (; i > 0; i--) {
+		if (scan->tokens[i].kind == TOKEN_CLOSE)
+			depth++;
+		else if (scan->tokens[i].kind == TOKEN_OPEN && !depth--)
+			break;
+	}
+	return scan->tokens[i].column;
+}
+
 static int scan_text(struct scan *scan)
 {
 	const char *nul;
@@ -284,10 +299,8 @@ static int scan_text(struct scan *scan)
 		if (r)
 			return r;
 	}
-	for (size_t i = scan->count; scan->depth && i-- > 0;)
-		if (scan->tokens[i].kind == TOKEN_OPEN)
-			return fail(scan, scan->tokens[i].column,
-				    "'{' is never closed; write \\{ for the character itself");
+	if (scan->depth)
+		return fail(scan, unclosed_brace(scan), "'{' is never closed; write \\{ for the character itself");
 	return 0;
 }
 

@@ -503,9 +503,39 @@ static bool rule_takes(const struct policy_rule *rule, const struct policy_rule 
 	       list_takes(&rule->args, &other->args);
 }
 
+/* States that a path can lead to; those of agents and arguments have bits of another meaning. */
+static int find_path_states(const struct dfa *dfa, bool **ret)
+{
+	_cleanup_free_ uint32_t *queue = calloc(dfa->states + DFA_PATH_PARTS, sizeof(*queue));
+	bool *seen = calloc(dfa->states + 1, sizeof(*seen));
+	uint32_t count = 0;
+
+	if (!queue || !seen) {
+		free(seen);
+		return -ENOMEM;
+	}
+	seen[DFA_DEAD] = true;
+	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++) {
+		if (!seen[dfa->start[part]])
+			queue[count++] = dfa->start[part];
+		seen[dfa->start[part]] = true;
+	}
+	for (uint32_t done = 0; done < count; done++) {
+		for (uint32_t class = 0; class < 1u << dfa->shift; class++) {
+			uint32_t next = dfa->next[queue[done] << dfa->shift | class];
+
+			if (!seen[next])
+				queue[count++] = next;
+			seen[next] = true;
+		}
+	}
+	*ret = seen;
+	return 0;
+}
+
 /* takes[r]: rules whose path conditions hold wherever those of rule r do. Exact where all paths share one automaton;
  * else only rules without such conditions are counted. */
-static void find_path_takers(const struct policy *policy, struct rule_set takes[RULES_MAX])
+static void find_path_takers(const struct policy *policy, const bool *path_states, struct rule_set takes[RULES_MAX])
 {
 	const struct dfa *dfa = &policy->image->dfa;
 	const struct rule_set *without = &policy->image->rules.without[FAMILY_PATH];
@@ -518,6 +548,8 @@ static void find_path_takers(const struct policy *policy, struct rule_set takes[
 	for (uint32_t state = 0; policy->stats.path_parts == 1 && state < dfa->states; state++) {
 		struct rule_set holds = dfa->accept[state].match, above = dfa->accept[state].ancestor;
 
+		if (!path_states[state])
+			continue;
 		rule_set_or(&holds, without);
 		rule_set_or(&above, &holds);
 		for (unsigned int bit = 0; bit < policy->rule_count; bit++) {
@@ -542,26 +574,36 @@ static const struct policy_rule *find_taker(const struct policy *policy, unsigne
 	return NULL;
 }
 
+/* The same for all ops of a rule; where it takes several rules, the last of them. */
+static const struct policy_rule *find_taker_of_all(const struct policy *policy, unsigned int bit,
+						   const struct rule_set *takes)
+{
+	const struct policy_rule *taker = NULL;
+
+	for (unsigned int op = 0; op < OP_COUNT; op++) {
+		if (!(policy->rules[bit].ops >> op & 1))
+			continue;
+		taker = find_taker(policy, bit, op, takes);
+		if (!taker)
+			return NULL;
+	}
+	return taker;
+}
+
 static int check_reached(struct loader *loader)
 {
 	const struct policy *policy = loader->policy;
 	_cleanup_free_ struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
+	_cleanup_free_ bool *path_states = NULL;
+	int r = takes ? find_path_states(&policy->image->dfa, &path_states) : -ENOMEM;
 
-	if (!takes)
-		return -ENOMEM;
-	find_path_takers(policy, takes);
+	if (r)
+		return r;
+	find_path_takers(policy, path_states, takes);
 	for (unsigned int bit = 1; bit < policy->rule_count; bit++) {
-		const struct policy_rule *rule = &policy->rules[bit], *taker = NULL;
-		unsigned int op = 0;
+		const struct policy_rule *rule = &policy->rules[bit], *taker = find_taker_of_all(policy, bit, &takes[bit]);
 
-		for (; op < OP_COUNT; op++) {
-			if (!(rule->ops >> op & 1))
-				continue;
-			taker = find_taker(policy, bit, op, &takes[bit]);
-			if (!taker)
-				break;
-		}
-		if (op == OP_COUNT && taker)
+		if (taker)
 			note(loader, rule, "rule %s can never match: rule %s (line %u) comes first and takes all of it",
 			     rule->name, taker->name, taker->line);
 	}

@@ -403,8 +403,10 @@ static int parse_list(struct loader *loader, const struct yaml_node *value, cons
 	for (size_t i = 0; !r && i < value->count; i++) {
 		const struct yaml_node *item = value->items[i];
 
-		if (item->kind != YAML_KIND_SCALAR || yaml_is_null(item) || !item->length)
-			note(loader, item, "%s in a list of %s", item->length ? kind_name(item) : "nothing", what);
+		if (item->kind != YAML_KIND_SCALAR)
+			note(loader, item, "%s in a list of %s", kind_name(item), what);
+		else if (yaml_is_null(item) || !item->length)
+			note(loader, item, "nothing in a list of %s", what);
 		else
 			r = function(loader, item, field);
 	}

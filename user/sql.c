@@ -106,27 +106,39 @@ static bool may_wait(const struct sql_classifier *classifier)
 	       child_cpu_ms(classifier) - classifier->cpu_started < classifier->timeout_ms;
 }
 
-/*
- * All of a buffer, or, with a classifier, as much as there is time for. 0; -EPIPE: the other side is gone; -ETIMEDOUT;
- * or what the socket gives. The socket's own timeout ends a system call in which nothing moves.
- */
-static int send_all(const struct sql_classifier *classifier, int socket, const void *data, size_t size, int flags)
+static size_t advance(struct iovec *part, size_t sent)
 {
-	const char *at = data;
+	size_t step = MIN(sent, part->iov_len);
 
-	while (size > 0) {
-		ssize_t sent = send(socket, at, size, flags | MSG_NOSIGNAL);
+	part->iov_base = (char *)part->iov_base + step;
+	part->iov_len -= step;
+	return sent - step;
+}
+
+/*
+ * A header and what follows it, all of it or, with a classifier, as much as there is time for. 0; -EPIPE: the other side
+ * is gone; -ETIMEDOUT; or what the socket gives. The socket's own timeout ends a system call in which nothing moves.
+ */
+static int send_all(const struct sql_classifier *classifier, int socket, const void *head, size_t head_size,
+		    const void *body, size_t body_size)
+{
+	struct iovec parts[2] = {{(void *)head, head_size}, {(void *)body, body_size}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+
+	while (parts[0].iov_len + parts[1].iov_len > 0) {
+		ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
 
 		if (sent < 0 && errno != EINTR && errno != EAGAIN)
 			return errno == ECONNRESET ? -EPIPE : -errno;
-		at += MAX(sent, 0);
-		size -= MAX(sent, 0);
-		if (size > 0 && !may_wait(classifier))
+		if (sent > 0)
+			advance(&parts[1], advance(&parts[0], sent));
+		if (parts[0].iov_len + parts[1].iov_len > 0 && !may_wait(classifier))
 			return -ETIMEDOUT;
 	}
 	return 0;
 }
 
+/* All of a buffer, with the same errors. */
 static int receive_all(const struct sql_classifier *classifier, int socket, void *data, size_t size)
 {
 	char *at = data;
@@ -206,8 +218,7 @@ static void answer(uint32_t number, struct sql_judgement *judgement)
 		head.table_bytes += size;
 		head.table_count++;
 	}
-	if (send_all(NULL, CHILD_SOCKET, &head, sizeof(head), head.table_bytes ? MSG_MORE : 0) < 0 ||
-	    send_all(NULL, CHILD_SOCKET, names, head.table_bytes, 0) < 0)
+	if (send_all(NULL, CHILD_SOCKET, &head, sizeof(head), names, head.table_bytes) < 0)
 		_exit(EXIT_SUCCESS);
 }
 
@@ -372,9 +383,7 @@ static int ask(struct sql_classifier *classifier, const char *text, size_t lengt
 		}
 		classifier->started = now_ms();
 		classifier->cpu_started = child_cpu_ms(classifier);
-		error = send_all(classifier, classifier->socket, &request, sizeof(request), length ? MSG_MORE : 0);
-		if (error == 0)
-			error = send_all(classifier, classifier->socket, text, length, 0);
+		error = send_all(classifier, classifier->socket, &request, sizeof(request), text, length);
 		if (error < 0)
 			stop_child(classifier);
 	}

@@ -421,7 +421,7 @@ static const struct statement *find_statement(const struct sql_node *node)
 	if (!node->key || !isupper((unsigned char)node->key[0]))
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(statements); i++)
-		if (sql_node_is(node, statements[i].kind))
+		if (node->key[0] == statements[i].kind[0] && sql_node_is(node, statements[i].kind))
 			return &statements[i];
 	return NULL;
 }

@@ -34,9 +34,14 @@ static struct sql_node *append(struct sql_tree *tree)
 	return memset(&tree->nodes[tree->count++], 0, sizeof(struct sql_node));
 }
 
+static bool is_space(char byte)
+{
+	return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
+}
+
 static void skip_space(struct reader *reader)
 {
-	while (reader->at < reader->end && strchr(" \t\r\n", *reader->at))
+	while (reader->at < reader->end && is_space(*reader->at))
 		reader->at++;
 }
 
@@ -74,7 +79,8 @@ static int read_word(struct reader *reader, struct sql_node *node)
 {
 	node->kind = 'v';
 	node->value = reader->at;
-	while (reader->at < reader->end && !strchr(",]} \t\r\n", *reader->at))
+	while (reader->at < reader->end && *reader->at != ',' && *reader->at != ']' && *reader->at != '}' &&
+	       !is_space(*reader->at))
 		reader->at++;
 	node->value_length = reader->at - node->value;
 	return node->value_length ? 0 : -EBADMSG;
