@@ -6,7 +6,7 @@
 #   make check      style and static checks
 #   make install    PREFIX=/usr/local by default
 #   make clean      remove build/
-#   make vmlinux.h  generate the kernel's types anew, trimmed to those in use
+#   make vmlinux    generate vmlinux.h, the kernel's types, anew: trimmed to those in use
 #
 # V=1 shows the commands.
 
@@ -83,7 +83,54 @@ $(B)/self.skel.h: $(B)/bpf/self.o
 
 $(B)/user/builtin.o: user/builtin.yaml user/agents.yaml
 
+$(B)/libreprieve.a: $(LIB_OBJECTS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+# --- tests ---
+
+UNIT_PROGRAMS = $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c tests/unit/globs.c))
+
+$(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
+	@mkdir -p $(@D)
+	$(say) TEST $<
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(B)/libreprieve.a $(LIBS) -lcmocka
+
+-include tests/diff/Makefile.inc tests/live/Makefile.inc
+
+unit: need $(UNIT_PROGRAMS)
+	$(Q)tests/run unit
+
+programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS)
+
+test:
+	$(Q)tools/setup build
+	$(Q)tools/setup demo
+	$(Q)tools/setup test
+	$(Q)$(MAKE) programs
+	$(Q)tests/run
+
+demo:
+	$(Q)tools/setup build
+	$(Q)tools/setup demo
+	$(Q)$(MAKE) all
+	$(Q)tools/demo
+
+check: need
+	$(Q)tools/style
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(B)/reprieve $(DESTDIR)$(PREFIX)/bin/reprieve
+	ln -sf reprieve $(DESTDIR)$(PREFIX)/bin/reprieved
+	sed 's|/usr/local|$(PREFIX)|g' tools/reprieve.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/reprieve.service
+	install -m 644 tools/reprieve.8 $(DESTDIR)$(PREFIX)/share/man/man8/reprieve.8
+
+vmlinux:
+	$(Q)tools/vmlinux
+
+.PHONY: vmlinux programs
+
 clean:
 	$(Q)rm -rf $(B)
 
--include $(wildcard $(B)/*/*.d)
+-include $(wildcard $(B)/*/*.d $(B)/*/*/*.d)

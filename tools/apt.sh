@@ -8,7 +8,8 @@
 # Environment:
 #   REPRIEVE_CACHE            cache directory, default /var/cache/reprieve
 #   REPRIEVE_DEBIAN_MIRROR    a Debian mirror; default: the one the machine's own sources name (Debian only)
-#   REPRIEVE_DEBIAN_SECURITY  the same for security updates; default: the machine's own, else the mirror's name + "-security"
+#   REPRIEVE_DEBIAN_SECURITY  the same for security updates; default: the machine's own, else the mirror's name with
+#                             "-security" behind it
 
 REPRIEVE_CACHE=${REPRIEVE_CACHE:-/var/cache/reprieve}
 PROGRAM=${0##*/}
@@ -48,7 +49,7 @@ debian_mirror()
 		mirror=$(configured_mirror "$(os_release VERSION_CODENAME)")
 	fi
 	[ -n "$mirror" ] ||
-		die "no Debian mirror in this machine's package sources: set REPRIEVE_DEBIAN_MIRROR to the address of one"
+		die "no Debian mirror in this machine's package sources: set REPRIEVE_DEBIAN_MIRROR to one's address"
 	printf '%s' "${mirror%/}"
 }
 
@@ -77,7 +78,7 @@ private_keyring()
 	die "no keyring for Debian's archive: apt-get install debian-archive-keyring"
 }
 
-# private_sources DIR SUITE...: a sources list with these suites in DIR. Suites named *-security come from the security mirror.
+# private_sources DIR SUITE...: a sources list with these suites in DIR; *-security comes from the security mirror.
 private_sources()
 {
 	local dir=$1 suite mirror keyring

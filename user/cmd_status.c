@@ -144,7 +144,7 @@ static void print_notes(struct status *status)
 	const char *part;
 	size_t i;
 
-	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
+	json_array_foreach (json_object_get(status->object, "tiers"), i, row) {
 		const char *note = json_string_value(json_object_get(row, "note"));
 
 		if (note && add_notes(notes, text_of(row, "op"), note))
@@ -152,10 +152,10 @@ static void print_notes(struct status *status)
 	}
 	if (json_object_size(notes))
 		printf("\nWhat that leaves open:\n");
-	json_object_foreach(notes, part, ops) {
+	json_object_foreach (notes, part, ops) {
 		printf("  ");
 		print_safe(status, part);
-		json_array_foreach(ops, i, op) {
+		json_array_foreach (ops, i, op) {
 			printf("%s", i ? ", " : " (");
 			print_safe(status, json_string_value(op));
 		}
@@ -175,7 +175,7 @@ static void print_tiers(struct status *status)
 		status->error = -ENOMEM;
 		return;
 	}
-	json_array_foreach(json_object_get(status->object, "tiers"), i, row) {
+	json_array_foreach (json_object_get(status->object, "tiers"), i, row) {
 		table_add(table, json_string_value(json_object_get(row, "op")));
 		table_add(table, json_string_value(json_object_get(row, "tier")));
 		table_add(table, json_string_value(json_object_get(row, "by")));

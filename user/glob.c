@@ -647,13 +647,18 @@ static int link_multibyte(struct nfa *nfa, uint32_t from, uint32_t target)
 	return r;
 }
 
-/* One character: a byte of the set or, for wildcards and negated classes, any character beyond ASCII. */
-static int follow_character(struct nfa *nfa, uint32_t *at, const struct byte_set *set, bool multibyte)
+/* One character: a byte of the set or, for wildcards and negated classes, any character beyond ASCII. A byte that
+ * begins one never stands alone: were both tried, every ? would multiply states. */
+static int follow_character(struct nfa *nfa, uint32_t *at, const struct byte_set *set, bool beyond_ascii)
 {
+	struct byte_set single = *set;
 	uint32_t from = *at;
-	int r = follow_set(nfa, at, set);
+	int r;
 
-	if (r || !multibyte)
+	for (unsigned int byte = 0xc2; beyond_ascii && byte <= 0xf4; byte++)
+		set_remove(&single, (uint8_t)byte);
+	r = follow_set(nfa, at, &single);
+	if (r || !beyond_ascii)
 		return r;
 	return link_multibyte(nfa, from, *at);
 }

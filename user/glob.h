@@ -6,8 +6,7 @@
  *   **        a whole component: any number of components. `/a/<**>/b` matches /a/b and /a/x/y/b; a leading one matches
  *             at any depth; a trailing one everything below, but not the directory itself; alone it matches all
  *   *         any bytes within a component, a leading dot included
- *   ?         one character in UTF-8, or any one byte that is not ASCII (names in other encodings; so `??` also
- *             matches one character of two bytes)
+ *   ?         one character in UTF-8; a byte that can begin none counts as one
  *   [a-z]     one ASCII character of the class; [!a-z] and [^a-z] one character, of any length, not of the class;
  *             never '/'
  *   {a,b}     alternatives, which may nest and may contain '/'

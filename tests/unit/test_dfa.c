@@ -84,7 +84,8 @@ static const struct {
 	{"/a?c", "/a/c", false},
 	{"/a?c", "/a\xc3\xa4" "c", true}, /* one character of two bytes */
 	{"/a?c", "/a\xf0\x9f\x98\x80" "c", true},
-	{"/a?c", "/a\xff" "c", true}, /* no UTF-8 */
+	{"/a?c", "/a\xff" "c", true}, /* begins no character */
+	{"/a?c", "/a\xc3" "c", false},
 	{"/a?c", "/a\xc3\xa4\xc3\xa4" "c", false},
 	{"/[a-c]x", "/bx", true},
 	{"/[a-c]x", "/dx", false},
