@@ -497,7 +497,7 @@ static int moves_push(struct moves *moves, uint32_t class, uint32_t node)
 		moves->items = grown;
 		moves->capacity = larger;
 	}
-	moves->items[moves->count++] = (uint64_t)class << 32 | node;
+	moves->items[moves->count++] = (uint64_t) class << 32 | node;
 	return 0;
 }
 
@@ -511,7 +511,7 @@ static int moves_by_label(const struct subset *subset, struct moves *moves, uint
 	if (label == NFA_EPSILON)
 		return 0;
 	set = &subset->nfa->sets[label - NFA_SET];
-	for (uint32_t class = 0; !r && class < subset->classes; class++)
+	for (uint32_t class = 0; !r && class < subset->classes; class ++)
 		if (byte_set_has(set, subset->byte_of[class]))
 			r = moves_push(moves, class, target);
 	return r;
@@ -724,7 +724,8 @@ static int compare_accepts(const void *a, const void *b, void *context)
 /* States start apart where they accept differently. */
 static int split_by_accept(struct minimal *minimal, uint32_t states)
 {
-	_cleanup_free_ uint32_t *sorted = calloc(states + 1, sizeof(*sorted));
+	_cleanup_free_
+	uint32_t *sorted = calloc(states + 1, sizeof(*sorted));
 	struct accept_order order = {minimal->accepts};
 
 	if (!sorted)
@@ -756,7 +757,7 @@ static int list_transitions(struct minimal *minimal, const struct subset *subset
 	minimal->label = minimal->head + count;
 	count = 0;
 	/* By label first: the cords start as one block a label, so they must lie together. */
-	for (uint32_t class = 0; class < subset->classes; class++) {
+	for (uint32_t class = 0; class < subset->classes; class ++) {
 		for (uint32_t state = 0; state < subset->state_count; state++) {
 			uint32_t next = subset->next[(size_t)state * subset->classes + class];
 
@@ -870,8 +871,8 @@ static bool same_column(const struct subset *subset, const struct minimal *minim
 	for (uint32_t block = 0; block < minimal->blocks.blocks; block++) {
 		uint32_t x = block_target(subset, minimal, block, a), y = block_target(subset, minimal, block, b);
 
-		if (x != y && (x == NO_STATE || y == NO_STATE ||
-			       minimal->blocks.block_of[x] != minimal->blocks.block_of[y]))
+		if (x != y &&
+		    (x == NO_STATE || y == NO_STATE || minimal->blocks.block_of[x] != minimal->blocks.block_of[y]))
 			return false;
 	}
 	return true;
@@ -883,13 +884,13 @@ static uint32_t merge_classes(const struct subset *subset, const struct minimal 
 {
 	uint32_t count = 0;
 
-	for (uint32_t class = 0; class < subset->classes; class++) {
+	for (uint32_t class = 0; class < subset->classes; class ++) {
 		uint32_t same = 0;
 
 		while (same < count && !same_column(subset, minimal, first[same], class))
 			same++;
 		if (same == count)
-			first[count++] = (uint8_t)class;
+			first[count++] = (uint8_t) class;
 		merged[class] = (uint8_t)same;
 	}
 	return count;
@@ -913,7 +914,8 @@ static uint32_t states_limit(uint32_t classes)
 static int number_states(const struct subset *subset, const struct minimal *minimal, uint32_t **ret)
 {
 	uint32_t count = minimal->blocks.blocks, next = 1, done = 0;
-	_cleanup_free_ uint32_t *queue = calloc(count + 1, sizeof(*queue));
+	_cleanup_free_
+	uint32_t *queue = calloc(count + 1, sizeof(*queue));
 	uint32_t *number = calloc(count + 1, sizeof(*number));
 
 	if (!queue || !number) {
@@ -929,7 +931,7 @@ static int number_states(const struct subset *subset, const struct minimal *mini
 		number[block] = next++;
 	}
 	for (; done + 1 < next; done++) {
-		for (uint32_t class = 0; class < subset->classes; class++) {
+		for (uint32_t class = 0; class < subset->classes; class ++) {
 			uint32_t target = block_target(subset, minimal, queue[done], class), block;
 
 			if (target == NO_STATE || number[block = minimal->blocks.block_of[target]])
@@ -948,12 +950,11 @@ static void write_state(const struct subset *subset, const struct minimal *minim
 	uint32_t state = number[block];
 
 	dfa->accept[state] = minimal->accepts[minimal->blocks.elements[minimal->blocks.first[block]]];
-	for (uint32_t class = 0; class < classes; class++) {
+	for (uint32_t class = 0; class < classes; class ++) {
 		uint32_t target = block_target(subset, minimal, block, first[class]);
 
 		if (target != NO_STATE)
-			dfa->next[state << dfa->shift | class] =
-				(uint16_t)number[minimal->blocks.block_of[target]];
+			dfa->next[state << dfa->shift | class] = (uint16_t)number[minimal->blocks.block_of[target]];
 	}
 }
 
@@ -962,7 +963,8 @@ static int write_table(const struct subset *subset, const struct minimal *minima
 {
 	uint8_t merged[256] = {}, first[256] = {};
 	uint32_t blocks = minimal->blocks.blocks, classes = merge_classes(subset, minimal, merged, first);
-	_cleanup_free_ uint32_t *number = NULL;
+	_cleanup_free_
+	uint32_t *number = NULL;
 	int r;
 
 	stats->classes = classes;

@@ -623,6 +623,23 @@ static json_t *libraries_json(struct engine *engine)
 	return array;
 }
 
+static int count_process(struct process *process, void *userdata)
+{
+	json_int_t *count = userdata;
+
+	(void)process;
+	*count += 1;
+	return 0;
+}
+
+static json_int_t living_processes(struct engine *engine)
+{
+	json_int_t count = 0;
+
+	sessions_for_each_process(pipeline_sessions(engine->pipeline), count_process, &count);
+	return count;
+}
+
 static json_t *policy_summary_json(const struct policy *policy)
 {
 	return json_pack("{s:s, s:I, s:I, s:s}", "origin", policy_origin(policy), "generation",
@@ -647,8 +664,7 @@ json_t *engine_status(struct engine *engine)
 			 engine->facts.release, "mode", observe ? "observe" : "enforce", "policy",
 			 policy_summary_json(policy), "tiers", tiers_json(engine), "sessions",
 			 (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)), "processes",
-			 (json_int_t)sessions_process_count(pipeline_sessions(engine->pipeline)), "counts", both, "losses",
-			 losses_json(engine), "mismatches", (json_int_t)counts->mismatches, "consulted",
+			 living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches", (json_int_t)counts->mismatches, "consulted",
 			 (json_int_t)counts->consulted, "ring", "bytes", (json_int_t)guard_ring_bytes(engine->guard),
 			 "kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 			 libraries_json(engine));

@@ -8,7 +8,16 @@
 #define BRACES_MAX 32 /* pairs of braces in one glob; bounds the depth of the expansion */
 #define COMPONENT_BYTES 255 /* NAME_MAX */
 
-enum token_kind { TOKEN_BYTE, TOKEN_ANY, TOKEN_STAR, TOKEN_GLOBSTAR, TOKEN_CLASS, TOKEN_OPEN, TOKEN_COMMA, TOKEN_CLOSE };
+enum token_kind {
+	TOKEN_BYTE,
+	TOKEN_ANY,
+	TOKEN_STAR,
+	TOKEN_GLOBSTAR,
+	TOKEN_CLASS,
+	TOKEN_OPEN,
+	TOKEN_COMMA,
+	TOKEN_CLOSE
+};
 
 struct token {
 	uint8_t kind;
@@ -341,7 +350,8 @@ static int expand(struct scan *scan, struct expansion *expansion, const struct t
 static int expand_alternatives(struct scan *scan, struct expansion *expansion, const struct token *tokens, size_t count,
 			       size_t open)
 {
-	_cleanup_free_ struct token *plain = NULL;
+	_cleanup_free_
+	struct token *plain = NULL;
 	size_t close = closing_brace(tokens, open), tail = count - close - 1;
 
 	plain = calloc(count, sizeof(*plain));
@@ -452,7 +462,8 @@ static int check_plain(struct scan *scan, const struct token *tokens, size_t cou
 static int scan_glob(const struct glob *glob, struct glob_error *error, plain_function function, void *context)
 {
 	struct expansion expansion = {.function = function, .context = context};
-	_cleanup_free_ struct scan *scan = NULL;
+	_cleanup_free_
+	struct scan *scan = NULL;
 	int r;
 
 	scan = calloc(1, sizeof(*scan));
@@ -768,7 +779,7 @@ static int sink_of(struct nfa *nfa, uint32_t root, const struct glob *glob, uint
 	for (size_t i = 0; i < nfa->sink_count; i++) {
 		const struct nfa_sink *sink = &nfa->sinks[i];
 
-		if (sink->root == root && sink->bit == glob->bit && sink->not == glob->not) {
+		if (sink->root == root && sink->bit == glob->bit && sink->not == glob->not ) {
 			*ret = sink->node;
 			return 0;
 		}
@@ -784,7 +795,7 @@ static int sink_of(struct nfa *nfa, uint32_t root, const struct glob *glob, uint
 		return r;
 	nfa->nodes[at].sink = true;
 	nfa->sinks[nfa->sink_count++] =
-		(struct nfa_sink){.root = root, .node = at, .bit = glob->bit, .not = glob->not};
+		(struct nfa_sink){.root = root, .node = at, .bit = glob->bit, .not = glob->not };
 	*ret = at;
 	return 0;
 }
@@ -899,7 +910,8 @@ static void step_node(const struct nfa *nfa, uint32_t at, uint8_t byte, uint8_t 
 
 int nfa_match(const struct nfa *nfa, uint32_t root, const char *text, size_t length, struct dfa_accept *ret)
 {
-	_cleanup_free_ uint8_t *nodes = calloc(nfa->node_count, 2);
+	_cleanup_free_
+	uint8_t *nodes = calloc(nfa->node_count, 2);
 	uint8_t *active = nodes, *next = nodes + nfa->node_count;
 	struct dfa_accept result = {};
 

@@ -43,7 +43,7 @@ struct glob {
 	const char *text;
 	size_t length;
 	enum glob_form form;
-	bool not; /* accepts into match_not instead of match */
+	bool not ; /* accepts into match_not instead of match */
 	bool ancestors; /* the parents of what it names accept into `ancestor` */
 	unsigned int bit; /* which bit of the accept set, below 128 */
 };
@@ -75,7 +75,7 @@ struct nfa_node {
 struct nfa_sink {
 	uint32_t root, node;
 	unsigned int bit;
-	bool not;
+	bool not ;
 };
 
 /* Globs share their common beginnings, so that the sets of nodes stay small. */

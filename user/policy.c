@@ -170,8 +170,10 @@ static int register_agents(struct loader *loader, struct agent_registry *registr
 		int index = agent_registry_add(registry, agent->name);
 
 		if (index == -ENOSPC) {
-			note(loader, agent, "more than %d kinds of agent, those of earlier policies counted; "
-					    "restart the daemon to forget them", EXE_INTERPRETER - 1);
+			note(loader, agent,
+			     "more than %d kinds of agent, those of earlier policies counted; "
+			     "restart the daemon to forget them",
+			     EXE_INTERPRETER - 1);
 			return 0;
 		}
 		if (index < 0)
@@ -263,10 +265,8 @@ static int add_names(struct policy *policy, uint32_t root, uint16_t rule, const 
 	int r = 0;
 
 	for (size_t i = 0; !r && i < strings->count; i++) {
-		struct glob glob = {.text = strings->items[i],
-				    .length = strlen(strings->items[i]),
-				    .form = GLOB_TEXT,
-				    .bit = rule};
+		struct glob glob = {
+			.text = strings->items[i], .length = strlen(strings->items[i]), .form = GLOB_TEXT, .bit = rule};
 
 		r = nfa_add(policy->names, root, &glob, NULL);
 	}
@@ -421,7 +421,7 @@ static void table_add(const struct policy *policy, unsigned int bit, struct rule
 	for (unsigned int op = 0; op < OP_COUNT; op++)
 		if (rule->ops >> op & 1)
 			set_add(&table->by_op[op], bit);
-	for (unsigned int class = 0; class < SQL_CLASS_COUNT; class++)
+	for (unsigned int class = 0; class < SQL_CLASS_COUNT; class ++)
 		if (rule->sql >> class & 1)
 			set_add(&table->by_sql[class], bit);
 	for (unsigned int side = 0; side < WORKSPACE_COUNT; side++)
@@ -449,7 +449,8 @@ static int check_path_left(struct loader *loader, unsigned int bit)
 {
 	const struct policy_rule *rule = &loader->policy->rules[bit];
 	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
-	_cleanup_free_ struct dfa *dfa = NULL;
+	_cleanup_free_
+	struct dfa *dfa = NULL;
 	struct policy_rule bare = *rule;
 	int r;
 
@@ -506,7 +507,8 @@ static bool rule_takes(const struct policy_rule *rule, const struct policy_rule 
 /* States that a path can lead to; those of agents and arguments have bits of another meaning. */
 static int find_path_states(const struct dfa *dfa, bool **ret)
 {
-	_cleanup_free_ uint32_t *queue = calloc(dfa->states + DFA_PATH_PARTS, sizeof(*queue));
+	_cleanup_free_
+	uint32_t *queue = calloc(dfa->states + DFA_PATH_PARTS, sizeof(*queue));
 	bool *seen = calloc(dfa->states + 1, sizeof(*seen));
 	uint32_t count = 0;
 
@@ -521,7 +523,7 @@ static int find_path_states(const struct dfa *dfa, bool **ret)
 		seen[dfa->start[part]] = true;
 	}
 	for (uint32_t done = 0; done < count; done++) {
-		for (uint32_t class = 0; class < 1u << dfa->shift; class++) {
+		for (uint32_t class = 0; class < 1u << dfa->shift; class ++) {
 			uint32_t next = dfa->next[queue[done] << dfa->shift | class];
 
 			if (!seen[next])
@@ -593,15 +595,18 @@ static const struct policy_rule *find_taker_of_all(const struct policy *policy, 
 static int check_reached(struct loader *loader)
 {
 	const struct policy *policy = loader->policy;
-	_cleanup_free_ struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
-	_cleanup_free_ bool *path_states = NULL;
+	_cleanup_free_
+	struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
+	_cleanup_free_
+	bool *path_states = NULL;
 	int r = takes ? find_path_states(&policy->image->dfa, &path_states) : -ENOMEM;
 
 	if (r)
 		return r;
 	find_path_takers(policy, path_states, takes);
 	for (unsigned int bit = 1; bit < policy->rule_count; bit++) {
-		const struct policy_rule *rule = &policy->rules[bit], *taker = find_taker_of_all(policy, bit, &takes[bit]);
+		const struct policy_rule *rule = &policy->rules[bit],
+					 *taker = find_taker_of_all(policy, bit, &takes[bit]);
 
 		if (taker)
 			note(loader, rule, "rule %s can never match: rule %s (line %u) comes first and takes all of it",
@@ -704,7 +709,8 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 		     uint32_t generation, struct policy **ret, struct policy_errors *errors)
 {
 	_cleanup_policy_ struct policy *policy = NULL;
-	_cleanup_free_ struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
+	_cleanup_free_
+	struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
 	struct loader loader = {.errors = errors, .sources = sources};
 	struct yaml_node *tree = NULL;
 	int r, known = registry->count;
@@ -738,7 +744,8 @@ int policy_load_builtin(struct agent_registry *registry, uint32_t generation, st
 static int read_file(int fd, char **ret_text, size_t *ret_length)
 {
 	size_t size = POLICY_BYTES_MAX + 1, length = 0;
-	_cleanup_free_ char *text = malloc(size);
+	_cleanup_free_
+	char *text = malloc(size);
 
 	if (!text)
 		return -ENOMEM;
@@ -762,7 +769,8 @@ int policy_load_file(const char *path, struct agent_registry *registry, uint32_t
 		     struct policy_errors *errors)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_
+	char *text = NULL;
 	size_t length = 0;
 	int r = fd < 0 ? -errno : read_file(fd, &text, &length);
 
@@ -861,7 +869,8 @@ static bool network_has(const struct policy_network *network, const struct in6_a
 
 int policy_rules_for_host(const struct policy *policy, const char *host, struct rule_set *ret)
 {
-	_cleanup_free_ char *lower = strdup(host);
+	_cleanup_free_
+	char *lower = strdup(host);
 	struct in6_addr address;
 	struct rule_set set;
 	uint8_t prefix;

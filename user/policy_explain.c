@@ -7,9 +7,16 @@
 #define OPS_DIRECTORY (1u << OP_RMDIR | 1u << OP_RENAME) /* may take what lies below along */
 
 static const char *const family_names[FAMILY_COUNT] = {
-	[FAMILY_OP] = "op",	  [FAMILY_AGENT] = "agent",	  [FAMILY_PATH] = "path", [FAMILY_WORKSPACE] = "workspace",
-	[FAMILY_SQL] = "sql",	  [FAMILY_USER] = "user",	  [FAMILY_DATABASE] = "database",
-	[FAMILY_HOST] = "host",	  [FAMILY_ARGS] = "args",	  [FAMILY_RATE] = "rate",
+	[FAMILY_OP] = "op",
+	[FAMILY_AGENT] = "agent",
+	[FAMILY_PATH] = "path",
+	[FAMILY_WORKSPACE] = "workspace",
+	[FAMILY_SQL] = "sql",
+	[FAMILY_USER] = "user",
+	[FAMILY_DATABASE] = "database",
+	[FAMILY_HOST] = "host",
+	[FAMILY_ARGS] = "args",
+	[FAMILY_RATE] = "rate",
 };
 
 /* --- Asking --- */
@@ -197,7 +204,7 @@ static void reason_path(const struct policy_rule *rule, unsigned int bit, const 
 {
 	char list[200];
 
-	if (set_has(&facts->path, bit) || !rule->path.count) {
+	if (set_has(&facts->path_not, bit)) {
 		write_list(list, sizeof(list), &rule->path_not);
 		snprintf(ret, size, "path_not: [%s] takes it out", list);
 		return;
@@ -217,10 +224,12 @@ static void write_reason(const struct policy *policy, uint16_t bit, enum family 
 			 char *ret, size_t size)
 {
 	const struct policy_rule *rule = &policy->rules[bit];
-	const struct policy_strings *lists[FAMILY_COUNT] = {
-		[FAMILY_AGENT] = &rule->agents, [FAMILY_USER] = &rule->users, [FAMILY_HOST] = &rule->hosts,
-		[FAMILY_ARGS] = &rule->args,
-		[FAMILY_DATABASE] = rule->databases.count ? &rule->databases : &rule->tables};
+	const struct policy_strings *lists[FAMILY_COUNT] = {[FAMILY_AGENT] = &rule->agents,
+							    [FAMILY_USER] = &rule->users,
+							    [FAMILY_HOST] = &rule->hosts,
+							    [FAMILY_ARGS] = &rule->args,
+							    [FAMILY_DATABASE] = rule->databases.count ? &rule->databases
+												      : &rule->tables};
 	char list[200] = "";
 
 	if (facts->unknown >> family & 1)
@@ -294,8 +303,9 @@ static json_t *explain_rule(const struct policy *policy, uint16_t rule, const st
 		if (!(fails >> family & 1))
 			continue;
 		write_reason(policy, rule, family, facts, reason, sizeof(reason));
-		json_array_append_new(reasons, json_pack("{s:s, s:b, s:s}", "condition", family_names[family],
-							 "unknown", (int)(facts->unknown >> family & 1), "why", reason));
+		json_array_append_new(reasons,
+				      json_pack("{s:s, s:b, s:s}", "condition", family_names[family], "unknown",
+						(int)(facts->unknown >> family & 1), "why", reason));
 	}
 	return json_pack("{s:s, s:i, s:o}", "rule", policy->rules[rule].name, "line", (int)policy->rules[rule].line,
 			 "fails", reasons);

@@ -67,7 +67,9 @@ static void join_names(const char *const *names, size_t count, char *ret, size_t
 			continue;
 		left--;
 		used += (size_t)snprintf(ret + used, size - used, "%s%s", names[i],
-					 left > 1 ? ", " : left ? " or " : "");
+					 left > 1 ? ", "
+					 : left	  ? " or "
+						  : "");
 	}
 }
 
@@ -271,8 +273,10 @@ static int parse_mode(struct loader *loader, const struct yaml_node *value, void
 
 static int parse_verdict(struct loader *loader, const struct yaml_node *value, void *field)
 {
-	static const char *const names[] = {[VERDICT_ALLOW] = "allow", [VERDICT_ALERT] = "alert",
-					    [VERDICT_HOLD] = "hold",   [VERDICT_DENY] = "deny",
+	static const char *const names[] = {[VERDICT_ALLOW] = "allow",
+					    [VERDICT_ALERT] = "alert",
+					    [VERDICT_HOLD] = "hold",
+					    [VERDICT_DENY] = "deny",
 					    [VERDICT_KILL] = "kill"};
 
 	return parse_byte_word(loader, value, "action", names, ARRAY_SIZE(names), field);
@@ -320,8 +324,11 @@ static int read_duration(const char *text, uint64_t *ret)
 	static const struct {
 		const char *name;
 		uint64_t length;
-	} units[] = {{"ms", NSEC_PER_MSEC},	      {"s", NSEC_PER_SEC},	      {"m", 60 * NSEC_PER_SEC},
-		     {"h", 3600 * NSEC_PER_SEC}, {"d", 24 * 3600 * NSEC_PER_SEC}};
+	} units[] = {{"ms", NSEC_PER_MSEC},
+		     {"s", NSEC_PER_SEC},
+		     {"m", 60 * NSEC_PER_SEC},
+		     {"h", 3600 * NSEC_PER_SEC},
+		     {"d", 24 * 3600 * NSEC_PER_SEC}};
 	uint64_t total = 0;
 
 	while (*text) {
@@ -377,8 +384,10 @@ static int parse_rate(struct loader *loader, const struct yaml_node *value, void
 	if (!want_kind(loader, value, YAML_KIND_SCALAR, "a rate such as 200/10s"))
 		return 0;
 	if (read_rate(value->text, field))
-		note(loader, value, "\"%.32s\" is no rate; write 200/10s: more than 200 operations in 10 seconds, "
-				    "within a day", value->text);
+		note(loader, value,
+		     "\"%.32s\" is no rate; write 200/10s: more than 200 operations in 10 seconds, "
+		     "within a day",
+		     value->text);
 	return 0;
 }
 
@@ -692,8 +701,8 @@ static void check_agent(struct loader *loader, const struct yaml_node *value, co
 		const struct policy_agent *other = &loader->policy->agents[i];
 
 		if (other->name && other->builtin == loader->builtin && streq(other->name, draft->agent.name))
-			note(loader, map_value(value, keys[AGENT_NAME]), "two agents are named %s; the first in line %u",
-			     other->name, other->line);
+			note(loader, map_value(value, keys[AGENT_NAME]),
+			     "two agents are named %s; the first in line %u", other->name, other->line);
 	}
 }
 
@@ -739,7 +748,10 @@ static int parse_agents(struct loader *loader, const struct yaml_node *value, vo
 
 /* --- Rules --- */
 
-#define RULE_ROW(key, parse, member) {key, parse, offsetof(struct policy_rule, member), false}
+#define RULE_ROW(key, parse, member)                                    \
+	{                                                               \
+		key, parse, offsetof(struct policy_rule, member), false \
+	}
 
 static const struct field rule_fields[RULE_FIELD_COUNT] = {
 	[RULE_NAME] = {"name", parse_name, offsetof(struct policy_rule, name), true},

@@ -100,9 +100,9 @@ static void cleanup_event(yaml_event_t *event)
 	yaml_event_delete(event);
 }
 
-#define fail(reader, mark, ...) \
+#define fail(reader, mark, ...)                                                                                     \
 	(policy_errors_add((reader)->errors, false, (unsigned int)(mark).line + 1, (unsigned int)(mark).column + 1, \
-			   __VA_ARGS__), \
+			   __VA_ARGS__),                                                                            \
 	 -EINVAL)
 
 /* Characters, not bytes, before a place: continuation bytes do not count. */
@@ -251,7 +251,8 @@ static int read_scalar(struct reader *reader, const yaml_event_t *event, struct 
 	node->text_column += node->quoted;
 	if (at)
 		at += node->quoted;
-	node->verbatim = at && length <= (size_t)(reader->text + reader->length - at) && !memcmp(at, node->text, length);
+	node->verbatim =
+		at && length <= (size_t)(reader->text + reader->length - at) && !memcmp(at, node->text, length);
 	*ret = take_pointer(node);
 	return 0;
 }
@@ -279,8 +280,7 @@ static int read_items(struct reader *reader, yaml_event_type_t end, unsigned int
 	}
 }
 
-static int read_collection(struct reader *reader, const yaml_event_t *event, unsigned int depth,
-			   struct yaml_node **ret)
+static int read_collection(struct reader *reader, const yaml_event_t *event, unsigned int depth, struct yaml_node **ret)
 {
 	bool map = event->type == YAML_MAPPING_START_EVENT;
 	_cleanup_(cleanup_tree) struct yaml_node *node = NULL;
@@ -329,10 +329,12 @@ static bool has_tag(const yaml_event_t *event)
 static int read_node(struct reader *reader, const yaml_event_t *event, unsigned int depth, struct yaml_node **ret)
 {
 	if (has_anchor(event))
-		return fail(reader, event->start_mark, "anchors (&) and aliases (*) are not used in policies; "
-						       "write it out, or quote a text that begins with * or &");
+		return fail(reader, event->start_mark,
+			    "anchors (&) and aliases (*) are not used in policies; "
+			    "write it out, or quote a text that begins with * or &");
 	if (has_tag(event))
-		return fail(reader, event->start_mark, "tags (!) are not used in policies; quote a text that begins with !");
+		return fail(reader, event->start_mark,
+			    "tags (!) are not used in policies; quote a text that begins with !");
 	if (event->type == YAML_SCALAR_EVENT)
 		return read_scalar(reader, event, ret);
 	return read_collection(reader, event, depth, ret);

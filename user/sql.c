@@ -64,8 +64,8 @@ struct sql_classifier {
 };
 
 static const char *const trust_names[] = {
-	[SQL_TRUST_PARSED] = "parsed",	   [SQL_TRUST_LEXED] = "lexed",	    [SQL_TRUST_UNREADABLE] = "unreadable",
-	[SQL_TRUST_TOO_LONG] = "too-long", [SQL_TRUST_TIMEOUT] = "timeout", [SQL_TRUST_CRASH] = "crash",
+	[SQL_TRUST_PARSED] = "parsed",	     [SQL_TRUST_LEXED] = "lexed",     [SQL_TRUST_UNREADABLE] = "unreadable",
+	[SQL_TRUST_TOO_LONG] = "too-long",   [SQL_TRUST_TIMEOUT] = "timeout", [SQL_TRUST_CRASH] = "crash",
 	[SQL_TRUST_NO_WORKER] = "no-worker",
 };
 
@@ -116,8 +116,9 @@ static size_t advance(struct iovec *part, size_t sent)
 }
 
 /*
- * A header and what follows it, all of it or, with a classifier, as much as there is time for. 0; -EPIPE: the other side
- * is gone; -ETIMEDOUT; or what the socket gives. The socket's own timeout ends a system call in which nothing moves.
+ * A header and what follows it, all of it or, with a classifier, as much as there is time for. 0; -EPIPE: the other
+ * side is gone; -ETIMEDOUT; or what the socket gives. The socket's own timeout ends a system call in which nothing
+ * moves.
  */
 static int send_all(const struct sql_classifier *classifier, int socket, const void *head, size_t head_size,
 		    const void *body, size_t body_size)
@@ -196,8 +197,8 @@ static void reset_signals(void)
 /* What fails here only leaves the child with more than it needs. A change of user clears PR_SET_PDEATHSIG. */
 static void drop_privileges(void)
 {
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-			       setresuid(NOBODY, NOBODY, NOBODY) < 0))
+	if (geteuid() == 0 &&
+	    (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0))
 		log_debug("the SQL parser's process keeps its user: %s", strerror(errno));
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

@@ -36,7 +36,8 @@ enum sql_trust {
 struct sql_judgement {
 	uint32_t classes; /* mask of 1 << enum sql_class */
 	enum sql_trust trust;
-	/* As written, with schema where given, each once; in the order of the text, but outer statements before inner ones. */
+	/* As written, with schema where given, each once; in the order of the text, but outer statements before inner
+	 * ones. */
 	char **tables;
 	size_t table_count;
 	char error[128]; /* why the text was not parsed; empty where it was */
@@ -47,8 +48,8 @@ struct sql_classifier;
 /*
  * Starts the parser's process. `timeout_ms` bounds the time that it works on one text, 0: SQL_TIMEOUT_DEFAULT; on a
  * machine too busy to let it work, a call may last ten times that by the clock. Returns -ENOMEM, or what socketpair(),
- * fork() and pidfd_open() give. The process is this one's child and is reaped here; a waitpid(-1) elsewhere that gets it
- * first does no harm.
+ * fork() and pidfd_open() give. The process is this one's child and is reaped here; a waitpid(-1) elsewhere that gets
+ * it first does no harm.
  */
 int sql_classifier_new(unsigned int timeout_ms, struct sql_classifier **ret_classifier);
 void sql_classifier_free(struct sql_classifier *classifier);

@@ -19,7 +19,8 @@ struct judge {
 	int error; /* the first that befell */
 };
 
-/* A kind of statement. Names of kinds and fields are those of PostgreSQL's parse nodes (src/include/nodes/parsenodes.h). */
+/* A kind of statement. Names of kinds and fields are those of PostgreSQL's parse nodes
+ * (src/include/nodes/parsenodes.h). */
 struct statement {
 	const char *kind;
 	uint32_t classes;
@@ -32,25 +33,19 @@ struct statement {
 
 /*
  * Parts of ALTER TABLE (and of ALTER VIEW, TYPE, FOREIGN TABLE ...) that count as SQL_ALTER_DROP: they lose data, or
- * what guards it. Not here, since nothing is lost that a second ALTER would not bring back: DROP DEFAULT, DROP NOT NULL,
- * SET/RESET of options, OWNER TO, RENAME, SET SCHEMA, SET TABLESPACE, CLUSTER.
+ * what guards it. Not here, since nothing is lost that a second ALTER would not bring back: DROP DEFAULT, DROP NOT
+ * NULL, SET/RESET of options, OWNER TO, RENAME, SET SCHEMA, SET TABLESPACE, CLUSTER.
  */
 static const char *const alter_drops[] = {
-	"AT_DropColumn",
-	"AT_DropConstraint",
-	"AT_DropExpression",
-	"AT_DropIdentity", /* and the sequence behind it */
+	"AT_DropColumn",	 "AT_DropConstraint",
+	"AT_DropExpression",	 "AT_DropIdentity", /* and the sequence behind it */
 	"AT_DropInherit", /* the parent no longer shows the child's rows */
-	"AT_DetachPartition",
-	"AT_DetachPartitionFinalize",
+	"AT_DetachPartition",	 "AT_DetachPartitionFinalize",
 	"AT_AlterColumnType", /* rewrites each value, by an expression that may lose some of it */
 	"AT_SetUnLogged", /* emptied by the next crash of the server */
-	"AT_DisableTrig",
-	"AT_DisableTrigAll",
-	"AT_DisableTrigUser",
-	"AT_DisableRule",
-	"AT_DisableRowSecurity",
-	"AT_NoForceRowSecurity",
+	"AT_DisableTrig",	 "AT_DisableTrigAll",
+	"AT_DisableTrigUser",	 "AT_DisableRule",
+	"AT_DisableRowSecurity", "AT_NoForceRowSecurity",
 };
 
 static void add_classes(struct judge *judge, uint32_t classes)
@@ -76,7 +71,8 @@ static void append_part(const struct sql_node *part, char *name)
 }
 
 /* Joins those of the fields that are there with dots. */
-static bool name_of_fields(const struct sql_tree *tree, uint32_t node, const char *const *fields, size_t count, char *name)
+static bool name_of_fields(const struct sql_tree *tree, uint32_t node, const char *const *fields, size_t count,
+			   char *name)
 {
 	name[0] = '\0';
 	for (size_t i = 0; i < count; i++) {
@@ -94,9 +90,9 @@ static bool name_of_list(const struct sql_tree *tree, uint32_t list, unsigned in
 	unsigned int count = 0, i = 0;
 
 	name[0] = '\0';
+	sql_tree_for_each_child(tree, list, item) count++;
 	sql_tree_for_each_child(tree, list, item)
-		count++;
-	sql_tree_for_each_child(tree, list, item) {
+	{
 		uint32_t text = sql_tree_child(tree, sql_tree_only(tree, item), "sval");
 
 		if (i++ + less < count && text != SQL_NODE_NONE)
@@ -110,8 +106,7 @@ static void add_relation(struct judge *judge, uint32_t relation)
 	static const char *const fields[] = {"catalogname", "schemaname", "relname", "rolename", "sval"};
 	char name[SQL_NAME_BYTES];
 
-	if (relation != SQL_NODE_NONE &&
-	    name_of_fields(&judge->tree, relation, fields, ARRAY_SIZE(fields), name))
+	if (relation != SQL_NODE_NONE && name_of_fields(&judge->tree, relation, fields, ARRAY_SIZE(fields), name))
 		add_name(judge, name);
 }
 
@@ -145,8 +140,7 @@ static void add_names(struct judge *judge, uint32_t field)
 	} else if (node->kind == '{') {
 		add_relation(judge, field);
 	} else if (node->kind == '[') {
-		sql_tree_for_each_child(&judge->tree, field, item)
-			add_object(judge, item, 0);
+		sql_tree_for_each_child(&judge->tree, field, item) add_object(judge, item, 0);
 	}
 }
 
@@ -171,8 +165,7 @@ static bool look_at_drop(struct judge *judge, uint32_t node)
 		if (field_is(judge, node, "removeType", of_tables[i]))
 			less = 1;
 	if (objects != SQL_NODE_NONE)
-		sql_tree_for_each_child(&judge->tree, objects, object)
-			add_object(judge, object, less);
+		sql_tree_for_each_child(&judge->tree, objects, object) add_object(judge, object, less);
 	return true;
 }
 
@@ -202,15 +195,16 @@ static bool look_at_merge(struct judge *judge, uint32_t node)
 {
 	const struct sql_tree *tree = &judge->tree;
 	uint32_t clauses = child(judge, node, "mergeWhenClauses");
-	bool join_chooses = sql_where_truth(tree, child(judge, node, "joinCondition"), SQL_NODE_NONE) ==
-			    SQL_TRUTH_DEPENDS;
+	bool join_chooses =
+		sql_where_truth(tree, child(judge, node, "joinCondition"), SQL_NODE_NONE) == SQL_TRUTH_DEPENDS;
 
 	if (clauses == SQL_NODE_NONE)
 		return true;
-	sql_tree_for_each_child(tree, clauses, item) {
+	sql_tree_for_each_child(tree, clauses, item)
+	{
 		uint32_t clause = sql_tree_only(tree, item);
-		bool always = sql_where_truth(tree, child(judge, clause, "condition"), SQL_NODE_NONE) ==
-			      SQL_TRUTH_ALWAYS;
+		bool always =
+			sql_where_truth(tree, child(judge, clause, "condition"), SQL_NODE_NONE) == SQL_TRUTH_ALWAYS;
 
 		if (field_is(judge, clause, "commandType", "CMD_DELETE"))
 			add_classes(judge, always ? SQL_BIT(DELETE_ALL) : SQL_BIT(DELETE));
@@ -240,7 +234,8 @@ static bool look_at_alter_table(struct judge *judge, uint32_t node)
 
 	if (commands == SQL_NODE_NONE)
 		return true;
-	sql_tree_for_each_child(&judge->tree, commands, item) {
+	sql_tree_for_each_child(&judge->tree, commands, item)
+	{
 		uint32_t command = sql_tree_only(&judge->tree, item);
 
 		for (size_t i = 0; i < ARRAY_SIZE(alter_drops); i++)
@@ -272,7 +267,8 @@ static bool look_at_explain(struct judge *judge, uint32_t node)
 
 	if (options == SQL_NODE_NONE)
 		return false;
-	sql_tree_for_each_child(&judge->tree, options, item) {
+	sql_tree_for_each_child(&judge->tree, options, item)
+	{
 		uint32_t option = sql_tree_only(&judge->tree, item);
 		uint32_t value = sql_tree_only(&judge->tree, child(judge, option, "arg"));
 		bool is_off = value != SQL_NODE_NONE && sql_node_is(&judge->tree.nodes[value], "Integer") &&
@@ -354,7 +350,8 @@ static bool look_at_function(struct judge *judge, uint32_t node)
 
 	if (names == SQL_NODE_NONE)
 		return true;
-	sql_tree_for_each_child(&judge->tree, names, item) {
+	sql_tree_for_each_child(&judge->tree, names, item)
+	{
 		memcpy(schema, name, sizeof(schema));
 		name[0] = '\0';
 		append_part(&judge->tree.nodes[sql_tree_only(&judge->tree, sql_tree_only(&judge->tree, item))], name);
@@ -387,20 +384,41 @@ static const struct statement statements[] = {
 	{.kind = "DropTableSpaceStmt", .classes = SQL_BIT(DROP), .names = "tablespacename"},
 	{.kind = "DropUserMappingStmt", .classes = SQL_BIT(DROP), .names = "servername"},
 	{.kind = "TruncateStmt", .classes = SQL_BIT(TRUNCATE), .names = "relations"},
-	{.kind = "RefreshMatViewStmt", .classes = SQL_BIT(TRUNCATE), .names = "relation", .when = "skipData",
+	{.kind = "RefreshMatViewStmt",
+	 .classes = SQL_BIT(TRUNCATE),
+	 .names = "relation",
+	 .when = "skipData",
 	 .value = "true"},
 	{.kind = "AlterTableStmt", .look = look_at_alter_table},
-	{.kind = "AlterDomainStmt", .classes = SQL_BIT(ALTER_DROP), .names = "typeName", .when = "subtype",
+	{.kind = "AlterDomainStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "typeName",
+	 .when = "subtype",
 	 .value = "X"}, /* DROP CONSTRAINT */
-	{.kind = "AlterOpFamilyStmt", .classes = SQL_BIT(ALTER_DROP), .names = "opfamilyname", .when = "isDrop",
+	{.kind = "AlterOpFamilyStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "opfamilyname",
+	 .when = "isDrop",
 	 .value = "true"},
-	{.kind = "AlterPublicationStmt", .classes = SQL_BIT(ALTER_DROP), .names = "pubname", .when = "action",
+	{.kind = "AlterPublicationStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "pubname",
+	 .when = "action",
 	 .value = "AP_DropObjects"},
-	{.kind = "AlterSubscriptionStmt", .classes = SQL_BIT(ALTER_DROP), .names = "subname", .when = "kind",
+	{.kind = "AlterSubscriptionStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "subname",
+	 .when = "kind",
 	 .value = "ALTER_SUBSCRIPTION_DROP_PUBLICATION"},
-	{.kind = "AlterTSConfigurationStmt", .classes = SQL_BIT(ALTER_DROP), .names = "cfgname", .when = "kind",
+	{.kind = "AlterTSConfigurationStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "cfgname",
+	 .when = "kind",
 	 .value = "ALTER_TSCONFIG_DROP_MAPPING"},
-	{.kind = "AlterEventTrigStmt", .classes = SQL_BIT(ALTER_DROP), .names = "trigname", .when = "tgenabled",
+	{.kind = "AlterEventTrigStmt",
+	 .classes = SQL_BIT(ALTER_DROP),
+	 .names = "trigname",
+	 .when = "tgenabled",
 	 .value = "D"}, /* DISABLE */
 	{.kind = "DoStmt", .classes = SQL_BIT(DYNAMIC)},
 	{.kind = "CallStmt", .classes = SQL_BIT(DYNAMIC)},
@@ -412,7 +430,9 @@ static const struct statement statements[] = {
 	{.kind = "AlterRoleSetStmt", .look = look_at_lasting_set},
 	{.kind = "AlterDatabaseSetStmt", .look = look_at_lasting_set},
 	{.kind = "ExplainStmt", .look = look_at_explain},
-	{.kind = "RuleStmt", .classes = SQL_BIT(DYNAMIC), .look = look_no_further}, /* other statements will do its bidding */
+	{.kind = "RuleStmt",
+	 .classes = SQL_BIT(DYNAMIC),
+	 .look = look_no_further}, /* other statements will do its bidding */
 	{.kind = "CreateFunctionStmt", .look = look_no_further},
 };
 
@@ -494,7 +514,8 @@ static int judge_text(const char *text, size_t length, struct sql_judgement *jud
 /* A server with standard_conforming_strings off sees another text: what that does counts as well. */
 static int judge_escape_reading(const char *text, size_t length, struct sql_judgement *judgement)
 {
-	_cleanup_free_ char *reading = NULL;
+	_cleanup_free_
+	char *reading = NULL;
 	PgQueryParseResult result;
 	int error = sql_escape_reading(text, length, &reading);
 
@@ -510,7 +531,8 @@ static int judge_escape_reading(const char *text, size_t length, struct sql_judg
 int sql_classify_here(const char *text, size_t length, struct sql_judgement *ret_judgement)
 {
 	struct sql_judgement judgement = {};
-	_cleanup_free_ char *copy = strndup(text, length);
+	_cleanup_free_
+	char *copy = strndup(text, length);
 	int error;
 
 	if (!copy)

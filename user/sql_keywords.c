@@ -24,14 +24,13 @@ static const char *const functions_of_cron[] = {SQL_FUNCTIONS_OF_CRON(NAME)};
 static const struct {
 	const char *name;
 	const char *harmless;
-} settings[] = {SQL_SETTINGS(SETTING) {"safeupdate.enabled", " on true yes 1"}};
+} settings[] = {SQL_SETTINGS(SETTING){"safeupdate.enabled", " on true yes 1"}};
 
 /* Encodings in which a byte of a character may be a backslash, letters and digits alone, with their aliases
  * (src/common/encnames.c of PostgreSQL). */
 static const char *const unsafe_encodings[] = {
-	"big5",	"gb18030", "gbk",	     "johab",	   "mskanji",	 "shiftjis",   "shiftjis2004", "sjis",
-	"uhc",	"win932",  "win936",	     "win949",	   "win950",	 "windows932", "windows936",   "windows949",
-	"windows950",
+	"big5",	  "gb18030", "gbk",    "johab",	 "mskanji",    "shiftjis",   "shiftjis2004", "sjis",	   "uhc",
+	"win932", "win936",  "win949", "win950", "windows932", "windows936", "windows949",   "windows950",
 };
 
 static bool is_listed(const char *const *list, size_t count, const char *name)

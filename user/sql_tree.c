@@ -178,9 +178,7 @@ uint32_t sql_tree_child(const struct sql_tree *tree, uint32_t node, const char *
 {
 	if (node == SQL_NODE_NONE)
 		return SQL_NODE_NONE;
-	sql_tree_for_each_child(tree, node, child)
-		if (sql_node_is(&tree->nodes[child], key))
-			return child;
+	sql_tree_for_each_child(tree, node, child) if (sql_node_is(&tree->nodes[child], key)) return child;
 	return SQL_NODE_NONE;
 }
 

@@ -53,7 +53,8 @@ bool sql_tree_field_is(const struct sql_tree *tree, uint32_t node, const char *k
 /* Both subtrees say the same, wherever they stand in the text. */
 bool sql_tree_same(const struct sql_tree *tree, uint32_t a, uint32_t b);
 
-/* Writes a leaf's text, escapes undone and cut to size - 1 bytes, with a NUL. Returns the bytes written less the NUL. */
+/* Writes a leaf's text, escapes undone and cut to size - 1 bytes, with a NUL. Returns the bytes written less the NUL.
+ */
 size_t sql_node_text(const struct sql_node *node, char *text, size_t size);
 
 #endif

@@ -39,7 +39,8 @@ static bool is_of_target(const struct where *where, uint32_t column)
 
 	if (!where->name || fields == SQL_NODE_NONE)
 		return true;
-	sql_tree_for_each_child(tree, fields, field) {
+	sql_tree_for_each_child(tree, fields, field)
+	{
 		qualifier = last;
 		last = field;
 	}
@@ -103,8 +104,7 @@ static uint32_t last_of(const struct sql_tree *tree, uint32_t node, const char *
 	uint32_t list = sql_tree_child(tree, node, key), last = SQL_NODE_NONE;
 
 	if (list != SQL_NODE_NONE)
-		sql_tree_for_each_child(tree, list, item)
-			last = item;
+		sql_tree_for_each_child(tree, list, item) last = item;
 	return last;
 }
 
@@ -140,9 +140,7 @@ static bool list_holds(const struct sql_tree *tree, uint32_t wrapper, uint32_t e
 
 	if (items == SQL_NODE_NONE)
 		return false;
-	sql_tree_for_each_child(tree, items, item)
-		if (sql_tree_same(tree, item, element))
-			return true;
+	sql_tree_for_each_child(tree, items, item) if (sql_tree_same(tree, item, element)) return true;
 	return false;
 }
 
@@ -173,8 +171,8 @@ static enum sql_truth comparison_truth(const struct where *where, uint32_t expre
 }
 
 /*
- * Two constants compared, where it is plain whether they differ: strings, or whole numbers. The parser's JSON leaves out
- * the value of a number that is 0 or less, so two of those cannot be told apart.
+ * Two constants compared, where it is plain whether they differ: strings, or whole numbers. The parser's JSON leaves
+ * out the value of a number that is 0 or less, so two of those cannot be told apart.
  */
 static enum sql_truth constants_truth(const struct sql_tree *tree, uint32_t expression, bool negated)
 {
@@ -251,7 +249,8 @@ static enum sql_truth boolean_truth(const struct where *where, uint32_t node, bo
 		return SQL_TRUTH_ALWAYS;
 	if (sql_tree_field_is(tree, node, "boolop", "NOT_EXPR"))
 		return truth(where, sql_tree_only(tree, args), !negated, depth + 1);
-	sql_tree_for_each_child(tree, args, arg) {
+	sql_tree_for_each_child(tree, args, arg)
+	{
 		value = join_truths(value, truth(where, arg, negated, depth + 1), all);
 		if (!all && before != SQL_NODE_NONE && sides_complement(tree, before, arg))
 			return SQL_TRUTH_ALWAYS;
@@ -267,19 +266,21 @@ static enum sql_truth test_truth(const struct where *where, uint32_t node, bool 
 		const char *name;
 		const char *negated;
 		bool inverts; /* asks for what is not true */
-	} tests[] = {{"IS_TRUE", "IS_NOT_TRUE", false}, {"IS_NOT_FALSE", "IS_FALSE", false},
-		     {"IS_FALSE", "IS_NOT_FALSE", true}, {"IS_NOT_TRUE", "IS_TRUE", true}};
+	} tests[] = {{"IS_TRUE", "IS_NOT_TRUE", false},
+		     {"IS_NOT_FALSE", "IS_FALSE", false},
+		     {"IS_FALSE", "IS_NOT_FALSE", true},
+		     {"IS_NOT_TRUE", "IS_TRUE", true}};
 	const struct sql_tree *tree = where->tree;
 	uint32_t arg = sql_tree_child(tree, node, "arg");
 
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++)
 		if (sql_tree_field_is(tree, node, "booltesttype", tests[i].name))
-			return truth(where, arg, tests[i].inverts != negated, depth + 1) == SQL_TRUTH_ALWAYS ?
-				       SQL_TRUTH_ALWAYS :
-				       SQL_TRUTH_DEPENDS;
-	return sql_tree_field_is(tree, node, "booltesttype", negated ? "IS_UNKNOWN" : "IS_NOT_UNKNOWN") ?
-		       SQL_TRUTH_ALWAYS :
-		       SQL_TRUTH_DEPENDS;
+			return truth(where, arg, tests[i].inverts != negated, depth + 1) == SQL_TRUTH_ALWAYS
+				       ? SQL_TRUTH_ALWAYS
+				       : SQL_TRUTH_DEPENDS;
+	return sql_tree_field_is(tree, node, "booltesttype", negated ? "IS_UNKNOWN" : "IS_NOT_UNKNOWN")
+		       ? SQL_TRUTH_ALWAYS
+		       : SQL_TRUTH_DEPENDS;
 }
 
 /* EXISTS (SELECT ...): only its conditions and joins can speak of the target. */
@@ -291,16 +292,16 @@ static enum sql_truth exists_truth(const struct where *where, uint32_t select, u
 	for (size_t i = 0; i < ARRAY_SIZE(other_parts); i++)
 		if (mentions_target(where, sql_tree_child(tree, select, other_parts[i])))
 			return SQL_TRUTH_DEPENDS;
-	return truth(where, sql_tree_child(tree, select, "whereClause"), false, depth + 1) == SQL_TRUTH_DEPENDS ?
-		       SQL_TRUTH_DEPENDS :
-		       SQL_TRUTH_ALWAYS;
+	return truth(where, sql_tree_child(tree, select, "whereClause"), false, depth + 1) == SQL_TRUTH_DEPENDS
+		       ? SQL_TRUTH_DEPENDS
+		       : SQL_TRUTH_ALWAYS;
 }
 
 /* SELECT ... FROM the target itself, all of it: as in DELETE FROM t WHERE id IN (SELECT id FROM t). */
 static bool selects_whole_target(const struct where *where, uint32_t select)
 {
-	static const char *const choices[] = {"whereClause", "limitCount", "limitOffset", "groupClause", "havingClause",
-					      "larg"};
+	static const char *const choices[] = {"whereClause", "limitCount",   "limitOffset",
+					      "groupClause", "havingClause", "larg"};
 	const struct sql_tree *tree = where->tree;
 	uint32_t from = sql_tree_child(tree, select, "fromClause"), first = sql_tree_only(tree, from), table, target;
 

@@ -13,8 +13,18 @@
 #include <unistd.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)                                 \
+	({                                        \
+		__typeof__(a) min_a = (a);        \
+		__typeof__(b) min_b = (b);        \
+		min_a < min_b ? min_a : min_b;    \
+	})
+#define MAX(a, b)                                 \
+	({                                        \
+		__typeof__(a) max_a = (a);        \
+		__typeof__(b) max_b = (b);        \
+		max_a > max_b ? max_a : max_b;    \
+	})
 
 #define NSEC_PER_SEC 1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL

@@ -45,9 +45,11 @@ static size_t add_globs(const uint8_t *data, size_t size, struct dfa_builder *bu
 			continue;
 		}
 		must(nfa_add(nfa, roots[use == GLOB_ARGS],
-			     &(struct glob){.text = text, .length = length - 1,
+			     &(struct glob){.text = text,
+					    .length = length - 1,
 					    .form = use == GLOB_ARGS ? GLOB_TEXT : GLOB_COMPONENTS,
-					    .not = use == GLOB_PATH_NOT, .ancestors = use == GLOB_PATH,
+					    .not = use == GLOB_PATH_NOT,
+					    .ancestors = use == GLOB_PATH,
 					    .bit = count & 127},
 			     NULL) == 0);
 		count++;

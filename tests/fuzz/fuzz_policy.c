@@ -15,9 +15,14 @@ static void ask(const struct policy *policy, const struct agent_registry *regist
 	static const char *const paths[] = {"/", "/tmp/x", "/home/u/.git/config", "/a/b/c/d"};
 
 	for (uint32_t op = 0; op < OP_COUNT; op++) {
-		struct policy_question question = {.op = op, .path = op == OP_SQL ? NULL : paths[op % 4], .sql = 1,
-						   .workspace = "/home/u", .database = "db", .host = "10.0.0.1",
-						   .args = "git push", .uid_given = true};
+		struct policy_question question = {.op = op,
+						   .path = op == OP_SQL ? NULL : paths[op % 4],
+						   .sql = 1,
+						   .workspace = "/home/u",
+						   .database = "db",
+						   .host = "10.0.0.1",
+						   .args = "git push",
+						   .uid_given = true};
 		struct policy_answer answer;
 		json_t *json = NULL;
 

@@ -27,7 +27,8 @@ static void read_as_json(const char *text, size_t length)
 
 			if (tree.nodes[node].end <= node || tree.nodes[node].end > tree.count)
 				abort();
-			if (tree.nodes[node].value && sql_node_text(&tree.nodes[node], name, sizeof(name)) >= sizeof(name))
+			if (tree.nodes[node].value &&
+			    sql_node_text(&tree.nodes[node], name, sizeof(name)) >= sizeof(name))
 				abort();
 			sql_where_truth(&tree, node, SQL_NODE_NONE);
 		}

@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 
+EXPANSIONS_MAX = 256  # GLOB_EXPANSIONS
+
 ANY = rb"(?:[\x00-\x2e\x30-\x7f\x80-\xc1\xf5-\xff]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})"
 ANY_TEXT = ANY.replace(rb"\x2e\x30-\x7f", rb"\x7f")
 
@@ -188,7 +190,9 @@ def random_glob(rng):
     if rng.random() < 0.08:
         parts.append(b"{a,b/c,**/d,x{y,z}}" if rng.random() < 0.5 else b"{a/**,b}")
     glob = b"/".join(parts)
-    return glob if glob.startswith(b"**/") or glob == b"**" else b"/" + glob
+    if not glob.startswith(b"**/") and glob != b"**":
+        glob = b"/" + glob
+    return glob if len(expand(glob)) <= EXPANSIONS_MAX else random_glob(rng)
 
 
 def random_path(rng, globs):

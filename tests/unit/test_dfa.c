@@ -82,11 +82,26 @@ static const struct {
 	{"/a?c", "/abc", true},
 	{"/a?c", "/ac", false},
 	{"/a?c", "/a/c", false},
-	{"/a?c", "/a\xc3\xa4" "c", true}, /* one character of two bytes */
-	{"/a?c", "/a\xf0\x9f\x98\x80" "c", true},
-	{"/a?c", "/a\xff" "c", true}, /* begins no character */
-	{"/a?c", "/a\xc3" "c", false},
-	{"/a?c", "/a\xc3\xa4\xc3\xa4" "c", false},
+	{"/a?c",
+	 "/a\xc3\xa4"
+	 "c",
+	 true}, /* one character of two bytes */
+	{"/a?c",
+	 "/a\xf0\x9f\x98\x80"
+	 "c",
+	 true},
+	{"/a?c",
+	 "/a\xff"
+	 "c",
+	 true}, /* begins no character */
+	{"/a?c",
+	 "/a\xc3"
+	 "c",
+	 false},
+	{"/a?c",
+	 "/a\xc3\xa4\xc3\xa4"
+	 "c",
+	 false},
 	{"/[a-c]x", "/bx", true},
 	{"/[a-c]x", "/dx", false},
 	{"/[!a-c]x", "/dx", true},
@@ -121,8 +136,8 @@ static void paths_match(void **state)
 		compile_one(GLOB_PATH, path_cases[i].glob);
 		dfa_match_path(&dfa, path_cases[i].path, strlen(path_cases[i].path), &accept);
 		if (has(&accept.match, 3) != path_cases[i].matches)
-			fail_msg("%s %s %s", path_cases[i].glob, path_cases[i].matches ? "must match" : "must not match",
-				 path_cases[i].path);
+			fail_msg("%s %s %s", path_cases[i].glob,
+				 path_cases[i].matches ? "must match" : "must not match", path_cases[i].path);
 	}
 }
 
@@ -161,8 +176,8 @@ static void ancestors_match(void **state)
 		compile_one(GLOB_PATH, ancestor_cases[i].glob);
 		dfa_match_path(&dfa, path, strlen(path), &accept);
 		if (has(&accept.ancestor, 3) != ancestor_cases[i].ancestor)
-			fail_msg("%s %s an ancestor for %s", path, ancestor_cases[i].ancestor ? "must be" : "must not be",
-				 ancestor_cases[i].glob);
+			fail_msg("%s %s an ancestor for %s", path,
+				 ancestor_cases[i].ancestor ? "must be" : "must not be", ancestor_cases[i].glob);
 	}
 }
 

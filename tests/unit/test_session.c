@@ -157,6 +157,7 @@ static void test_begin_and_end(void **state)
 
 	do_fork(fixture, 100, ROOT_START, 120, AT(1));
 	do_exit(fixture, 100, ROOT_START, AT(2));
+	do_exit(fixture, 100, ROOT_START, AT(2)); /* told twice */
 	assert_int_equal(fixture->ended, 0);
 	do_exit(fixture, 120, AT(1), AT(3));
 	assert_int_equal(fixture->ended, 1);
@@ -326,8 +327,9 @@ static void test_lost_exit(void **state)
 	assert_int_equal(sessions_find_alive(fixture->sessions, 110)->id.start, AT(50));
 	assert_int_equal(old->session->alive, 2);
 	process_release(fixture->sessions, old);
-	/* And a record of the older one leaves the younger alive. */
+	/* And a record of an older one, known or not, leaves the younger alive. */
 	assert_false(do_op(fixture, 110, AT(1), 100, AT(51))->alive);
+	assert_false(do_op(fixture, 110, AT(3), 100, AT(51))->alive);
 	assert_int_equal(sessions_find_alive(fixture->sessions, 110)->id.start, AT(50));
 }
 
@@ -453,6 +455,12 @@ static void test_nested(void **state)
 	do_exit(fixture, 100, ROOT_START, AT(3));
 	assert_int_equal(fixture->ended, 1);
 	assert_int_equal(sessions_count(fixture->sessions), 1);
+	/* One that joins a cgroup's session leaves the line it came from. */
+	BUILD(&built, RECORD_JOIN, record_join, AT(4));
+	build_actor(&built, (struct session_id){.start = 4242}, 111, AT(2), 110, "x");
+	process = apply(fixture, &built);
+	assert_ptr_equal(process->parent, sessions_find_alive(fixture->sessions, 110));
+	assert_ancestry(process, "");
 }
 
 static void test_setup_and_forget(void **state)
@@ -510,6 +518,9 @@ static void test_names(void **state)
 		if (cases[i].given)
 			built.u.exec.name = build_text(&built, cases[i].given);
 		assert_string_equal(apply(fixture, &built)->session->name, cases[i].expected);
+		/* Whatever its root runs later. */
+		build_exec(&built, session_of(900, start), 900, start, 1, "/bin/later", "x", 2);
+		assert_string_equal(apply(fixture, &built)->session->name, cases[i].expected);
 	}
 }
 
@@ -533,6 +544,8 @@ static void test_relay(void **state)
 	begin_root(fixture);
 	do_fork(fixture, 100, ROOT_START, 1000, AT(1));
 	for (uint32_t pid = 1000; pid < 1000 + last; pid++) {
+		do_fork(fixture, pid, AT(pid - 999), 50000, AT(pid - 999));
+		do_exit(fixture, 50000, AT(pid - 999), AT(pid - 999));
 		do_fork(fixture, pid, AT(pid - 999), pid + 1, AT(pid - 998));
 		do_exit(fixture, pid, AT(pid - 999), AT(pid - 998));
 	}
@@ -569,6 +582,9 @@ static void test_no_rings(void **state)
 	do_fork(fixture, 110, AT(1), 111, AT(1));
 	do_fork(fixture, 111, AT(1), 110, AT(1)); /* its own grandparent */
 	do_fork(fixture, 111, AT(1), 111, AT(1)); /* its own parent */
+	do_op(fixture, 112, AT(1), 1, AT(2));
+	do_fork(fixture, 112, AT(1), 112, AT(1));
+	assert_ancestry(sessions_find_alive(fixture->sessions, 112), "100");
 	assert_ancestry(process, "100");
 	assert_ancestry(sessions_find_alive(fixture->sessions, 111), "110 100");
 }
