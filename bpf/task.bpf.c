@@ -313,6 +313,21 @@ static __always_inline int session_begin(__u32 slot, struct scratch *scratch, st
 	return 0;
 }
 
+/* The agent of a member's session. One of no particular kind, as `reprieve run` makes them, becomes what runs in it. */
+static __always_inline __u32 session_agent(__u32 slot, struct task_entry *entry)
+{
+	struct session_info *session = bpf_map_lookup_elem(&sessions, &entry->session);
+	__u32 found;
+
+	if (!session)
+		return entry->agent;
+	if (!session->agent && settings.watch_exe) {
+		found = exec_agent(slot);
+		session->agent = found & 0xff;
+	}
+	return session->agent;
+}
+
 /* The record of an exec by a member: where the program lies, how it was called, and in which directory. */
 static __always_inline void exec_record(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 old_pid)
 {
@@ -338,7 +353,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
-	if (!entry && !settings.watch_exe)
+	if (!entry && (!settings.watch_exe || settings.members_only))
 		return 0;
 	slot = record_begin(RECORD_EXEC);
 	scratch = scratch_of(slot);
@@ -354,7 +369,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	length = bpf_probe_read_kernel_str(scratch->given, PATH_BYTES, BPF_CORE_READ(bprm, filename));
 	scratch->given_length = length > 0 ? length - 1 : 0;
 	if (entry) {
-		scratch->rec.exec.agent = entry->agent;
+		scratch->rec.exec.agent = session_agent(slot, entry);
 	} else {
 		found = exec_agent(slot);
 		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff))

@@ -30,7 +30,7 @@ struct settings {
 	__u32 active_policy;
 	__u32 watch_exe; /* the policy knows agents by executable */
 	__u32 watch_cgroups; /* ... by cgroup */
-	__u32 guard_overwrite; /* some rule answers an overwrite with more than a record */
+	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* files that a session maps are looked through for libpq */
 };
 

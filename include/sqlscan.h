@@ -178,37 +178,8 @@ SQL_SCAN_INLINE __u32 sql_scan_hit(struct sql_scan_state *state)
 	return state->hit & (SQL_SCAN_STATEMENT | SQL_SCAN_DEFINITION | SQL_SCAN_NAME);
 }
 
-/* Bytes between two looks at the length: each such look is a path for the verifier. */
-#define SQL_SCAN_CHUNK 8
-
-/*
- * sql_scan - the tiers that a text of up to SQL_BYTES bytes hits
- *
- * `buffer` has room for SQL_BYTES; what lies beyond `length` is not looked at. A text that may have been cut at
- * SQL_BYTES is for the caller to distrust. For use in BPF programs: the bound is what the verifier needs.
- */
-SQL_SCAN_INLINE __u32 sql_scan(const char *buffer, __u32 length)
-{
-	struct sql_scan_state state;
-
-	sql_scan_begin(&state);
-	for (__u32 i = 0; i < SQL_BYTES / SQL_SCAN_CHUNK; i++) {
-		if (i * SQL_SCAN_CHUNK >= length)
-			break;
-#pragma unroll
-		for (__u32 j = 0; j < SQL_SCAN_CHUNK; j++) {
-			__u32 at = i * SQL_SCAN_CHUNK + j;
-			__u32 present = (at - length) >> 31;
-
-			SQL_SCAN_OPAQUE(present);
-			sql_scan_step(&state, (__u8)buffer[at] & -present);
-		}
-	}
-	return sql_scan_hit(&state);
-}
-
 #ifndef __bpf__
-/* The same for a text of any length. */
+/* The tiers that a text hits; 0: it can do no harm. The kernel's side has loops of its own, with bounds. */
 SQL_SCAN_INLINE __u32 sql_scan_text(const char *text, unsigned long length)
 {
 	struct sql_scan_state state;

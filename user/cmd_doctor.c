@@ -63,7 +63,7 @@ static const char *advice(const struct diagnosis *diagnosis)
 /* Loads the real programs, and lets each see an operation of ours. */
 static void try_guard(struct diagnosis *diagnosis)
 {
-	struct guard_options options = {.ring_bytes = 1 << 20, .guard_overwrite = true};
+	struct guard_options options = {.ring_bytes = 1 << 20, .members_only = true};
 	struct policy_image *image = calloc(1, sizeof(*image));
 	struct session_id session;
 	struct guard *guard = NULL;

@@ -190,6 +190,14 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		log_warning("%s", engine->degraded.sentences[i]);
 }
 
+static bool wants_overwrite(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+			return true;
+	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+}
+
 /* Puts a policy in force in the kernel and here. Taken over on success. */
 static int install_policy(struct engine *engine, struct policy *policy)
 {
@@ -201,7 +209,9 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	*image = *policy_image(policy);
 	if (engine->options.observe)
 		image->rules.mode = MODE_OBSERVE;
-	error = guard_set_policy(engine->guard, image, engine->facts.uprobe.result == PROBE_WORKS);
+	error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+	if (!error)
+		error = guard_set_policy(engine->guard, image, engine->facts.uprobe.result == PROBE_WORKS);
 	if (error)
 		return error;
 	engine->generation = image->rules.generation;
@@ -344,14 +354,6 @@ static int open_pipeline(struct engine *engine)
 			    &engine->pipeline);
 }
 
-static bool wants_overwrite(const struct policy *policy)
-{
-	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
-			return true;
-	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
-}
-
 static int watch_ring(struct engine *engine, sd_event *event)
 {
 	uint64_t now;
@@ -374,14 +376,14 @@ static int watch_ring(struct engine *engine, sd_event *event)
 static int engine_start(struct engine *engine, sd_event *event)
 {
 	struct guard_options options = {.ring_bytes = engine->options.ring_bytes,
-					.tracepoints = engine->options.tracepoints};
+					.tracepoints = engine->options.tracepoints,
+					.members_only = !engine->options.adopt};
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
 
 	error = load_policy(engine, &policy);
 	if (error)
 		return error;
-	options.guard_overwrite = wants_overwrite(policy);
 	error = open_pipeline(engine);
 	if (!error)
 		error = guard_load(&engine->facts, &options, &engine->guard);

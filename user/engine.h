@@ -19,7 +19,7 @@ struct engine_options {
 	bool observe; /* mode observe, whatever the policy says */
 	bool tracepoints;
 	size_t ring_bytes; /* 0: the default */
-	bool adopt; /* agents that are already running become sessions */
+	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
 	struct sinks *sinks; /* borrowed */
 	/* For readers over the socket; may be NULL. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,

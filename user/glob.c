@@ -431,7 +431,7 @@ static int check_beginning(struct scan *scan, const struct token *tokens, size_t
 		return fail(scan, tokens[0].column, "'%c' is not expanded here; write the path, for instance /home/*/",
 			    tokens[0].byte);
 	return fail(scan, count ? tokens[0].column : 1, "a glob begins with / or with **/; for any depth write **/%.*s",
-		    (int)MIN(scan->glob->length, 100), scan->glob->text);
+		    (int)MIN(scan->glob->length, (size_t)100), scan->glob->text);
 }
 
 static int check_plain(struct scan *scan, const struct token *tokens, size_t count, void *context)

@@ -18,6 +18,7 @@ struct guard {
 	struct guard_tier tiers[OP_COUNT];
 	struct bpf_link **links;
 	size_t link_count;
+	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	uint32_t active; /* slot of the policy in force */
 	size_t ring_bytes;
 };
@@ -25,7 +26,7 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where overwrites are guarded */
+	NEED_LSM_OVERWRITE = 2, /* there, where the kernel tells a program the registers; see guard_arm_overwrite */
 	NEED_FEXIT = 3, /* there, where fexit works */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
 	NEED_BY_HAND = 5, /* attached to each library as it is found */
@@ -187,7 +188,7 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 	case NEED_LSM:
 		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
-		return arming->lsm && arming->options->guard_overwrite && arming->facts->pt_regs.result == PROBE_WORKS;
+		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
 	case NEED_FEXIT:
 		return arming->lsm && arming->facts->fexit.result == PROBE_WORKS;
 	case NEED_SIGNAL:
@@ -232,12 +233,31 @@ static int attach_syscall(struct guard *guard, struct bpf_program *program, cons
 	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
 }
 
+int guard_arm_overwrite(struct guard *guard, bool arm)
+{
+	struct bpf_program *program = guard->skel->progs.guard_file_permission;
+
+	if (!bpf_program__autoload(program))
+		return 0;
+	if (!arm) {
+		bpf_link__destroy(guard->overwrite);
+		guard->overwrite = NULL;
+	} else if (!guard->overwrite) {
+		guard->overwrite = bpf_program__attach(program);
+		if (!guard->overwrite)
+			return -errno;
+	}
+	return 0;
+}
+
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
 {
 	int error;
 
 	if (row->need == NEED_BY_HAND || streq(row->name, "exit_call"))
 		return 0;
+	if (row->need == NEED_LSM_OVERWRITE)
+		return guard_arm_overwrite(guard, true);
 	if (row->tracepoint)
 		error = attach_syscall(guard, program, row);
 	else
@@ -312,6 +332,8 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	if (!error)
 		error = reprieve__load(guard->skel);
 	if (!error)
+		guard->skel->bss->settings.members_only = options->members_only;
+	if (!error)
 		error = attach_all(guard);
 	if (error)
 		goto fail;
@@ -331,6 +353,7 @@ void guard_free(struct guard *guard)
 	for (size_t i = 0; i < guard->link_count; i++)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
+	bpf_link__destroy(guard->overwrite);
 	reprieve__destroy(guard->skel);
 	free(guard);
 }
@@ -350,7 +373,7 @@ void guard_drop_unproven(struct guard *guard)
 	for (enum op op = 0; op < OP_COUNT; op++) {
 		struct guard_tier *tier = &guard->tiers[op];
 
-		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL || op == OP_OVERWRITE)
+		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL)
 			continue;
 		log_warning("%s is not guarded: %s is armed, but did not see an operation of our own", op_name(op),
 			    tier->by);

@@ -17,7 +17,7 @@ struct guard;
 struct guard_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 32 MiB */
 	bool tracepoints; /* the signal tier, though lsm works: for comparison */
-	bool guard_overwrite; /* some rule wants more than a record of an overwrite */
+	bool members_only; /* no session but those that are registered */
 };
 
 /* How one operation is guarded here. */
@@ -44,12 +44,18 @@ void guard_free(struct guard *guard);
 
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
+/*
+ * Arms or disarms the hook that every read and write of the machine passes: only where a rule answers an overwrite with
+ * more than a record. Armed from the load on, so that the self-test can prove it. Nothing to do on other tiers.
+ */
+int guard_arm_overwrite(struct guard *guard, bool arm);
+
 /* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
 void guard_mark_proven(struct guard *guard, enum op op);
 
 /*
- * Takes back what the plan promised and the self-test did not see, with a warning for each. Operations that no harmless
- * trial is made of (overwrite where no rule asks for it; SQL, whose probes stand on libraries) stay as they are.
+ * Takes back what the plan promised and the self-test did not see, with a warning for each. SQL stays as it is: its
+ * probes stand on libraries that the self-test has none of.
  */
 void guard_drop_unproven(struct guard *guard);
 

@@ -201,7 +201,7 @@ const char *nearest_name(const char *name, const char *const *names, size_t coun
 		size_t distance = edit_distance(name, names[i]);
 
 		if (length >= 2 && starts_with(names[i], name))
-			distance = MIN(distance, 1);
+			distance = MIN(distance, (size_t)1);
 		if (distance < least && distance < strlen(names[i])) {
 			least = distance;
 			nearest = names[i];

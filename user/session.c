@@ -330,7 +330,9 @@ static int session_learn(struct sessions *sessions, struct session *session, con
 	uint32_t agent;
 	int r = 0;
 
-	if (!session->agent_known && event_agent(event, &agent))
+	/* A session of no particular kind takes the kind of the first agent that runs in it. */
+	if ((!session->agent_known || !session->agent) && event_agent(event, &agent) &&
+	    (!session->agent_known || agent != session->agent))
 		r = session_set_agent(sessions, session, agent);
 	if (r < 0)
 		return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The scan of include/sqlscan.h as the kernel runs it, on a text that test_sqlscan.c puts into a map. */
-#include <linux/bpf.h>
+#include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 
 #include "sqlscan.h"
@@ -15,15 +15,22 @@ struct {
 } scan_case SEC(".maps");
 
 SEC("tc")
-int scan(struct __sk_buff *skb)
+int scan(void *ctx)
 {
+	struct sql_scan_state state;
 	struct sqlscan_case *one;
 	__u32 zero = 0;
 
 	one = bpf_map_lookup_elem(&scan_case, &zero);
 	if (!one)
 		return -1;
-	one->hit = sql_scan(one->text, one->length);
+	sql_scan_begin(&state);
+	for (__u32 i = 0; i < SQL_BYTES; i++) {
+		if (i >= one->length)
+			break;
+		sql_scan_step(&state, (__u8)one->text[i]);
+	}
+	one->hit = sql_scan_hit(&state);
 	return 0;
 }
 

@@ -7,7 +7,7 @@
 
 struct sqlscan_case {
 	__u32 length; /* in: bytes of text */
-	__u32 hit; /* out: what sql_scan() returned */
+	__u32 hit; /* out: what sql_scan_hit() returned */
 	char text[SQL_BYTES];
 };
 

@@ -35,21 +35,6 @@ static void read_as_json(const char *text, size_t length)
 	sql_tree_done(&tree);
 }
 
-static void check_scan(const char *text, size_t length, const struct sql_judgement *judgement)
-{
-	static char buffer[SQL_BYTES];
-	__u32 hit = sql_scan_text(text, length);
-
-	if (judgement->classes & ~SQL_BIT(UNPARSED) && !hit)
-		abort();
-	if (length > sizeof(buffer))
-		return;
-	memset(buffer, 'x', sizeof(buffer));
-	memcpy(buffer, text, length);
-	if (sql_scan(buffer, length) != hit)
-		abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct sql_judgement judgement;
@@ -62,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (sql_classify_here(text, size, &judgement) == 0) {
 		if (judgement.classes & ~SQL_CLASSES_ALL || judgement.table_count > SQL_TABLES_MAX)
 			abort();
-		check_scan(text, size, &judgement);
+		if (judgement.classes & ~SQL_BIT(UNPARSED) && !sql_scan_text(text, size))
+			abort();
 		sql_judgement_done(&judgement);
 	}
 	free(text);

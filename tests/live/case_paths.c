@@ -227,7 +227,7 @@ static void run_bytes(struct live *live)
 	json_t *event;
 
 	make_file(name, "x");
-	outcome = session(live, "rm", (char *)name);
+	outcome = session(live, "rm", name);
 	check(!outcome.status, "rm: %s", outcome.output);
 	event = one_op(ops_of(live, outcome.pid));
 	expect_text(event, "target.path", path_of(live, "alert/\u00ff\u00fe"));

@@ -116,19 +116,19 @@ const char *dir_of(struct live *live, const char *name);
 const char *path_of(struct live *live, const char *name);
 
 /* Commands. The list ends with NULL; directory NULL: that of the case. */
-struct outcome run_in(const char *directory, char *const argv[]);
+struct outcome run_in(const char *directory, const char *const argv[]);
 struct outcome finish(pid_t pid, int output);
-pid_t start_in(const char *directory, char *const argv[], int *ret_output);
-#define ARGV(...) ((char *const[]){(char *)__VA_ARGS__, NULL})
-#define run(...) run_in(NULL, (char *const[]){__VA_ARGS__, NULL})
+pid_t start_in(const char *directory, const char *const argv[], int *ret_output);
+#define ARGV(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define run(...) run_in(NULL, ARGV(__VA_ARGS__))
 
 /* A command, or an actor, as a session of the shared daemon. */
-struct outcome session_in(struct live *live, const char *directory, char *const argv[]);
-#define session(live, ...) session_in(live, NULL, (char *const[]){__VA_ARGS__, NULL})
-struct outcome session_act(struct live *live, const char *directory, char *const argv[]);
+struct outcome session_in(struct live *live, const char *directory, const char *const argv[]);
+#define session(live, ...) session_in(live, NULL, ARGV(__VA_ARGS__))
+struct outcome session_act(struct live *live, const char *directory, const char *const argv[]);
 
 /* Daemons. */
-void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, char *const extra[]);
+void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, const char *const extra[]);
 void daemon_stop(struct guard_daemon *daemon);
 json_t *daemon_ask(struct live *live, const struct guard_daemon *daemon, const char *command);
 

@@ -179,7 +179,7 @@ const char *dir_of(struct live *live, const char *name)
 
 /* --- commands --- */
 
-pid_t start_in(const char *directory, char *const argv[], int *ret_output)
+pid_t start_in(const char *directory, const char *const argv[], int *ret_output)
 {
 	int ends[2];
 	pid_t child;
@@ -196,7 +196,7 @@ pid_t start_in(const char *directory, char *const argv[], int *ret_output)
 		dup2(ends[1], STDERR_FILENO);
 		if (directory && chdir(directory))
 			_exit(126);
-		execvp(argv[0], argv);
+		execvp(argv[0], (char *const *)argv);
 		dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
 		_exit(127);
 	}
@@ -227,7 +227,7 @@ struct outcome finish(pid_t pid, int output)
 	return outcome;
 }
 
-struct outcome run_in(const char *directory, char *const argv[])
+struct outcome run_in(const char *directory, const char *const argv[])
 {
 	int output;
 	pid_t pid = start_in(directory, argv, &output);
@@ -235,21 +235,21 @@ struct outcome run_in(const char *directory, char *const argv[])
 	return finish(pid, output);
 }
 
-static char *const *session_argv(struct live *live, const char *actor, char *const argv[])
+static const char *const *session_argv(struct live *live, const char *actor, const char *const argv[])
 {
-	static char *words[64];
+	static const char *words[64];
 	size_t count = 0;
 
-	words[count++] = (char *)live->reprieve;
-	words[count++] = (char *)"run";
-	words[count++] = (char *)"--socket";
+	words[count++] = live->reprieve;
+	words[count++] = "run";
+	words[count++] = "--socket";
 	words[count++] = live->daemon.socket;
-	words[count++] = (char *)"--name";
-	words[count++] = (char *)live->row->name;
-	words[count++] = (char *)"--";
+	words[count++] = "--name";
+	words[count++] = live->row->name;
+	words[count++] = "--";
 	if (actor) {
-		words[count++] = (char *)live->self;
-		words[count++] = (char *)"--act";
+		words[count++] = live->self;
+		words[count++] = "--act";
 	}
 	while (*argv && count < ARRAY_SIZE(words) - 1)
 		words[count++] = *argv++;
@@ -257,22 +257,22 @@ static char *const *session_argv(struct live *live, const char *actor, char *con
 	return words;
 }
 
-struct outcome session_in(struct live *live, const char *directory, char *const argv[])
+struct outcome session_in(struct live *live, const char *directory, const char *const argv[])
 {
 	return run_in(directory, session_argv(live, NULL, argv));
 }
 
-struct outcome session_act(struct live *live, const char *directory, char *const argv[])
+struct outcome session_act(struct live *live, const char *directory, const char *const argv[])
 {
 	return run_in(directory, session_argv(live, argv[0], argv));
 }
 
 /* --- daemons --- */
 
-static void exec_daemon(struct live *live, const struct guard_daemon *daemon, char *const extra[])
+static void exec_daemon(struct live *live, const struct guard_daemon *daemon, const char *const extra[])
 {
-	char *words[32] = {(char *)live->reprieve, (char *)"daemon", (char *)"--socket", (char *)daemon->socket,
-			   (char *)"--policy", (char *)daemon->policy, (char *)"--events", (char *)daemon->events};
+	const char *words[32] = {live->reprieve, "daemon", "--socket", daemon->socket,
+				 "--policy", daemon->policy, "--events", daemon->events};
 	size_t count = 8;
 	int errors = open(daemon->errors, O_WRONLY | O_CREAT | O_APPEND, 0644);
 
@@ -282,12 +282,12 @@ static void exec_daemon(struct live *live, const struct guard_daemon *daemon, ch
 	setpgid(0, 0);
 	dup2(errors, STDERR_FILENO);
 	dup2(errors, STDOUT_FILENO);
-	execv(words[0], words);
+	execv(words[0], (char *const *)words);
 	_exit(127);
 }
 
 /* Starts it and waits until it guards. The policy's file is there already. */
-void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, char *const extra[])
+void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, const char *const extra[])
 {
 	char *errors;
 
@@ -327,7 +327,7 @@ json_t *daemon_ask(struct live *live, const struct guard_daemon *daemon, const c
 {
 	static char big[1 << 20];
 	int output;
-	pid_t pid = start_in(NULL, ARGV(live->reprieve, (char *)command, "--json", "--socket", (char *)daemon->socket),
+	pid_t pid = start_in(NULL, ARGV(live->reprieve, command, "--json", "--socket", daemon->socket),
 			     &output);
 	size_t length = 0;
 	json_t *answer;
