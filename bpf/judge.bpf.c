@@ -5,6 +5,20 @@
 /* Two, so that the next policy is written whole beside the one in force and then taken by one store. */
 struct policies_map policies SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct user_key);
+	__type(value, struct rule_set);
+} users SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct rate_key);
+	__type(value, struct rate_value);
+} rates SEC(".maps");
+
 #define MATCH_CHUNK 64
 
 /* The state after the next bytes of out[], from `at`. A function of its own, so that the verifier walks it once. */
@@ -82,8 +96,43 @@ __noinline int match_text(__u32 slot, __u32 part)
 	return 0;
 }
 
-/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
-__noinline int judge(__u32 slot)
+#define ARGS_CHUNK 64
+
+/* The state of a walk over arguments, from `at` in text[]: the NULs between them count as single spaces, and of the
+ * first only what follows its last slash. State and whether the first has ended lie in the slot between two chunks. */
+__noinline int match_args_chunk(__u32 slot, __u32 at, __u32 end)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key, state;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	state = scratch->args_state;
+	for (long i = 0; i < ARGS_CHUNK; i++) {
+		__u8 byte;
+
+		if (at + i >= end)
+			break;
+		byte = scratch->text[(at + i) & (SCRATCH_TEXT - 1)];
+		if (!byte) {
+			scratch->args_first = 0;
+			byte = ' ';
+		}
+		state = dfa_step(&policy->dfa, state, byte);
+		if (byte == '/' && scratch->args_first)
+			state = policy->dfa.start[DFA_ARGS];
+	}
+	scratch->args_state = state;
+	return 0;
+}
+
+/* Rules with an args: glob that matches text[at .. end), into the facts. `cut`: there were more bytes than these. */
+__noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
@@ -95,9 +144,103 @@ __noinline int judge(__u32 slot)
 	policy = bpf_map_lookup_elem(&policies, &key);
 	if (!policy)
 		return -1;
+	scratch->args_state = policy->dfa.start[DFA_ARGS];
+	scratch->args_first = 1;
+	for (long i = 0; i < ARGS_BYTES / ARGS_CHUNK; i++) {
+		if (at + i * ARGS_CHUNK >= end)
+			break;
+		match_args_chunk(slot, at + i * ARGS_CHUNK, end);
+	}
+	scratch->facts.args = dfa_accept(&policy->dfa, scratch->args_state)->match;
+	/* A dead state tells that no glob can match, whatever follows. */
+	if (cut && scratch->args_state != DFA_DEAD) {
+		scratch->facts.unknown |= 1 << FAMILY_ARGS;
+		scratch->rec.op.flags |= OP_ARGS_UNKNOWN;
+	}
+	return 0;
+}
+
+/* Rules for the user who acts; one look-up, and only where the policy has such rules. */
+static __always_inline void facts_user(struct scratch *scratch, const struct rule_table *table)
+{
+	struct user_key key = { .policy = scratch->policy, .uid = scratch->rec.op.actor.uid };
+	struct rule_set *rules;
+
+	if (table->without[FAMILY_USER].word[0] == table->all.word[0] &&
+	    table->without[FAMILY_USER].word[1] == table->all.word[1])
+		return;
+	rules = bpf_map_lookup_elem(&users, &key);
+	if (rules)
+		scratch->facts.user = *rules;
+}
+
+/* Counts one operation; true where there were more than the rate allows within a window that slides. */
+static __always_inline bool rate_exceeded(struct scratch *scratch, const struct rule_table *table,
+					  const struct rule_rate *rate)
+{
+	struct rate_key key = { .session = scratch->rec.op.actor.session,
+				.generation = table->generation,
+				.rule = rate->rule };
+	struct rate_value *value = bpf_map_lookup_elem(&rates, &key), first = {};
+	__u64 now = bpf_ktime_get_boot_ns(), window = rate->window, elapsed;
+
+	if (!value) {
+		first.began = now;
+		first.count = 1;
+		bpf_map_update_elem(&rates, &key, &first, BPF_NOEXIST);
+		return 1 > rate->count;
+	}
+	elapsed = now - value->began;
+	if (elapsed >= window) {
+		value->before = elapsed < 2 * window ? value->count : 0;
+		value->count = 0;
+		value->began = elapsed < 2 * window ? value->began + window : now;
+		elapsed = now - value->began;
+	}
+	__sync_fetch_and_add(&value->count, 1);
+	return value->count + value->before * (window - elapsed) / (window | 1) > rate->count;
+}
+
+/* The rates of rules that hold in everything else. An operation counts once for a rule, whatever its number of names. */
+static __always_inline void facts_rates(struct scratch *scratch, const struct rule_table *table,
+					const struct rule_set *possible)
+{
+	for (long i = 0; i < RATES_MAX; i++) {
+		const struct rule_rate *rate = &table->rate[i];
+		__u32 word = rate->rule >> 6 & 1;
+		__u64 bit = 1ull << (rate->rule & 63);
+
+		if (i >= table->rate_count)
+			break;
+		if (!(possible->word[word] & bit) || scratch->counted.word[word] & bit)
+			continue;
+		scratch->counted.word[word] |= bit;
+		if (rate_exceeded(scratch, table, rate))
+			scratch->facts.rate.word[word] |= bit;
+	}
+}
+
+/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
+__noinline int judge(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct rule_set certain, possible;
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
 	scratch->mode = policy->rules.mode;
 	scratch->rec.head.generation = policy->rules.generation;
-	scratch->decision = decide(&policy->rules, &scratch->facts);
+	facts_user(scratch, &policy->rules);
+	decide_narrow(&policy->rules, &scratch->facts, &certain, &possible);
+	if (policy->rules.rate_count)
+		facts_rates(scratch, &policy->rules, &possible);
+	scratch->decision = decide_finish(&policy->rules, &scratch->facts, &certain, &possible);
 	return 0;
 }
 
@@ -156,6 +299,7 @@ __noinline int op_begin(__u32 kind)
 		return -1;
 	__builtin_memset(&scratch->rec, 0, sizeof(scratch->rec));
 	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
+	__builtin_memset(&scratch->counted, 0, sizeof(scratch->counted));
 	__builtin_memset(&scratch->pending, 0, sizeof(scratch->pending));
 	scratch->policy = settings.active_policy & 1;
 	scratch->rec.head.kind = kind;
@@ -337,6 +481,8 @@ __noinline int op_judge(__u32 slot, __u32 tier)
 	rec = &scratch->rec.op;
 	rec->verdict = scratch->decision.verdict;
 	rec->rule = scratch->decision.rule;
+	rec->rate = scratch->facts.rate;
+	rec->args = scratch->facts.args;
 	rec->tier = tier;
 	if (scratch->decision.uncertain)
 		rec->flags |= OP_UNCERTAIN;

@@ -71,6 +71,7 @@ struct scratch {
 	__u32 policy; /* slot of the policy this operation is judged by */
 	struct facts facts;
 	struct decision decision;
+	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
 	__u32 ws_dev; /* the session's workspace */
 	__u64 ws_ino;
@@ -90,6 +91,8 @@ struct scratch {
 	volatile __u32 popped; /* components of the base taken off by ".." */
 	volatile __u32 low; /* shortest that out ever became */
 	volatile __u32 given_length;
+	volatile __u32 args_state; /* the walk over arguments, between two chunks */
+	volatile __u32 args_first;
 	volatile __u32 scan_hash; /* the scan of a statement, between two chunks */
 	volatile __u32 scan_hit;
 	volatile __u32 scan_last;
@@ -137,6 +140,8 @@ int judge(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
+int match_args_chunk(__u32 slot, __u32 at, __u32 end);
+int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
 int workspace_side(__u32 slot);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);

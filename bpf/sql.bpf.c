@@ -71,6 +71,8 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 	struct record_sql *rec = &scratch->rec.sql;
 
 	scratch->facts.op = OP_SQL;
+	/* Where a statement goes, only userspace can tell. */
+	scratch->facts.unknown |= 1 << FAMILY_DATABASE | 1 << FAMILY_HOST;
 	rec->op = OP_SQL;
 	rec->agent = scratch->facts.agent;
 	rec->tier = TIER_UPROBE;
@@ -78,6 +80,7 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 	if (!judge(slot)) {
 		rec->verdict = scratch->decision.verdict;
 		rec->rule = scratch->decision.rule;
+		rec->rate = scratch->facts.rate;
 		if (scratch->decision.uncertain)
 			rec->flags |= OP_UNCERTAIN;
 		sql_act(scratch);

@@ -343,6 +343,51 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 	scratch->pending.fixed = sizeof(*rec);
 }
 
+/*
+ * Judges the exec that the record in the slot tells of, and makes it the record of an operation. A kill is in time: the
+ * new program has not run an instruction yet. Nonzero: some rule is about it, or the default is not to allow.
+ */
+__noinline int exec_judge(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct record_exec *exec;
+	__u32 at, end, cut, agent, length;
+	struct rule_set none = {};
+	struct text exe;
+
+	if (!scratch)
+		return 0;
+	exec = &scratch->rec.exec;
+	exe = exec->exe;
+	agent = exec->agent;
+	at = exec->args.offset ? exec->args.offset - sizeof(scratch->rec) : 0;
+	/* Without the NUL behind the last one. */
+	end = at + (exec->args.length ? exec->args.length - 1 : 0);
+	cut = exec->flags & (EXEC_ARGS_CUT | EXEC_ARGS_UNREAD);
+	__builtin_memset(&scratch->rec, 0, sizeof(scratch->rec));
+	__builtin_memset(&scratch->facts, 0, sizeof(scratch->facts));
+	scratch->counted = none;
+	scratch->rec.head.kind = RECORD_OP;
+	actor_fill(slot);
+	scratch->rec.op.op = OP_EXEC;
+	scratch->rec.op.agent = agent;
+	scratch->rec.op.path = exe;
+	scratch->facts.op = OP_EXEC;
+	scratch->facts.agent = agent;
+	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
+	length = exe.length & (2 * PATH_BYTES - 1);
+	at &= SCRATCH_TEXT - 1;
+	bpf_probe_read_kernel(scratch->out, length,
+			      &scratch->text[(exe.offset - sizeof(scratch->rec)) & (SCRATCH_TEXT - 1)]);
+	scratch->out_length = length;
+	match_path(slot);
+	match_args(slot, at, end, cut);
+	if (judge(slot))
+		return 0;
+	op_judge(slot, TIER_UPROBE);
+	return scratch->decision.rule != RULE_DEFAULT || scratch->decision.verdict != VERDICT_ALLOW;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -379,6 +424,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	}
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
+	if (entry && settings.watch_execs && exec_judge(slot))
+		emit(slot, scratch->rec.op.flags & OP_ACTED);
 out:
 	scratch_release(slot);
 	return 0;

@@ -127,6 +127,52 @@ MATCH_INLINE void rule_set_before(struct rule_set *set, __u32 first)
 }
 
 /*
+ * decide_narrow - the rules that hold, and those that might, by every condition but the rate
+ *
+ * The rate comes last, since only operations that satisfy everything else in a rule count towards its rate.
+ */
+MATCH_INLINE void decide_narrow(const struct rule_table *table, const struct facts *facts, struct rule_set *certain,
+				struct rule_set *possible)
+{
+	struct rule_set sql;
+	__u32 unknown = facts->unknown;
+
+	*certain = *possible = table->all;
+	decide_family(certain, possible, &table->by_op[facts->op & (OP_COUNT - 1)], &table->without[FAMILY_OP], unknown,
+		      FAMILY_OP);
+	decide_family(certain, possible, &table->by_agent[facts->agent & (AGENTS_MAX - 1)],
+		      &table->without[FAMILY_AGENT], unknown, FAMILY_AGENT);
+	decide_path(table, facts, certain, possible);
+	if (facts->workspace < WORKSPACE_COUNT)
+		decide_family(certain, possible, &table->by_workspace[facts->workspace],
+			      &table->without[FAMILY_WORKSPACE], unknown, FAMILY_WORKSPACE);
+	sql = decide_sql_rules(table, facts->sql);
+	decide_family(certain, possible, &sql, &table->without[FAMILY_SQL], unknown, FAMILY_SQL);
+	decide_family(certain, possible, &facts->user, &table->without[FAMILY_USER], unknown, FAMILY_USER);
+	decide_family(certain, possible, &facts->database, &table->without[FAMILY_DATABASE], unknown, FAMILY_DATABASE);
+	decide_family(certain, possible, &facts->host, &table->without[FAMILY_HOST], unknown, FAMILY_HOST);
+	decide_family(certain, possible, &facts->args, &table->without[FAMILY_ARGS], unknown, FAMILY_ARGS);
+}
+
+/* The rest of decide(): the rates, and the answer. */
+MATCH_INLINE struct decision decide_finish(const struct rule_table *table, const struct facts *facts,
+					   struct rule_set *certain, struct rule_set *possible)
+{
+	struct decision decision;
+	__u32 rule;
+
+	decide_family(certain, possible, &facts->rate, &table->without[FAMILY_RATE], facts->unknown, FAMILY_RATE);
+	rule = rule_set_first(certain);
+	decision.rule = rule;
+	decision.verdict = rule < RULES_MAX ? table->verdict[rule & (RULES_MAX - 1)] : table->default_verdict;
+	rule_set_before(possible, rule);
+	decision.uncertain = !rule_set_empty(possible);
+	if (decision.uncertain)
+		decide_strictest(table, possible, &decision);
+	return decision;
+}
+
+/*
  * decide - which verdict, by which rule
  *
  * The policy's mode is not looked at: what is done in observe mode is the caller's affair. Never fails: facts out of
@@ -134,36 +180,10 @@ MATCH_INLINE void rule_set_before(struct rule_set *set, __u32 first)
  */
 MATCH_INLINE struct decision decide(const struct rule_table *table, const struct facts *facts)
 {
-	struct rule_set certain = table->all, possible = table->all, sql;
-	__u32 unknown = facts->unknown;
-	struct decision decision;
-	__u32 rule;
+	struct rule_set certain, possible;
 
-	decide_family(&certain, &possible, &table->by_op[facts->op & (OP_COUNT - 1)], &table->without[FAMILY_OP],
-		      unknown, FAMILY_OP);
-	decide_family(&certain, &possible, &table->by_agent[facts->agent & (AGENTS_MAX - 1)],
-		      &table->without[FAMILY_AGENT], unknown, FAMILY_AGENT);
-	decide_path(table, facts, &certain, &possible);
-	if (facts->workspace < WORKSPACE_COUNT)
-		decide_family(&certain, &possible, &table->by_workspace[facts->workspace],
-			      &table->without[FAMILY_WORKSPACE], unknown, FAMILY_WORKSPACE);
-	sql = decide_sql_rules(table, facts->sql);
-	decide_family(&certain, &possible, &sql, &table->without[FAMILY_SQL], unknown, FAMILY_SQL);
-	decide_family(&certain, &possible, &facts->user, &table->without[FAMILY_USER], unknown, FAMILY_USER);
-	decide_family(&certain, &possible, &facts->database, &table->without[FAMILY_DATABASE], unknown,
-		      FAMILY_DATABASE);
-	decide_family(&certain, &possible, &facts->host, &table->without[FAMILY_HOST], unknown, FAMILY_HOST);
-	decide_family(&certain, &possible, &facts->args, &table->without[FAMILY_ARGS], unknown, FAMILY_ARGS);
-	decide_family(&certain, &possible, &facts->rate, &table->without[FAMILY_RATE], unknown, FAMILY_RATE);
-
-	rule = rule_set_first(&certain);
-	decision.rule = rule;
-	decision.verdict = rule < RULES_MAX ? table->verdict[rule & (RULES_MAX - 1)] : table->default_verdict;
-	rule_set_before(&possible, rule);
-	decision.uncertain = !rule_set_empty(&possible);
-	if (decision.uncertain)
-		decide_strictest(table, &possible, &decision);
-	return decision;
+	decide_narrow(table, facts, &certain, &possible);
+	return decide_finish(table, facts, &certain, &possible);
 }
 
 /* Of two decisions on one operation (the two names of a rename) the stricter; the first where they are alike. */

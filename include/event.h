@@ -129,6 +129,7 @@ enum op_flag {
 	OP_TEXT_CLEAR = 1 << 22, /* SQL: no word of the text can do harm (bpf/sql.bpf.c) */
 	OP_DENIED_INSTEAD = 1 << 23, /* a hold that cannot be given here: denied */
 	OP_NOT_LOST = 1 << 24, /* the call failed by itself, or there was nothing to lose */
+	OP_ARGS_UNKNOWN = 1 << 25, /* exec: the arguments are longer than what is read, and a rule's might match */
 };
 
 /* What an operation is done to, before it is done. dev 0: not learned. */
@@ -183,6 +184,8 @@ struct record_op {
 	__u32 zero;
 	struct text path;
 	struct text new_path;
+	struct rule_set rate; /* rules whose rate this operation exceeded */
+	struct rule_set args; /* OP_EXEC: rules with an args: glob that matches */
 };
 
 enum libpq_function {
@@ -217,6 +220,8 @@ struct record_sql {
 	__u32 text_length; /* bytes read; SQL_BYTES - 1 or more: perhaps cut */
 	__u32 zero;
 	struct text statement; /* or the statement's name for PQsendQueryPrepared */
+	__u32 zero2;
+	struct rule_set rate; /* rules whose rate this operation exceeded */
 };
 
 enum map_flag {
@@ -263,8 +268,8 @@ _Static_assert(sizeof(struct record_exec) == 24 + 64 + 40 + 24, "layout");
 _Static_assert(sizeof(struct record_exit) == 24 + 64 + 8, "layout");
 _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
-_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16, "layout");
-_Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4, "layout");
+_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32, "layout");
+_Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16, "layout");
 _Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 
 #endif

@@ -32,6 +32,27 @@ struct settings {
 	__u32 watch_cgroups; /* ... by cgroup */
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* files that a session maps are looked through for libpq */
+	__u32 watch_execs; /* some rule is about exec */
+};
+
+/* Rules whose user: names this user, in one of the two policies. */
+struct user_key {
+	__u32 policy;
+	__u32 uid;
+};
+
+/* How often operations that satisfy everything else in a rule came, by session. */
+struct rate_key {
+	struct session_id session;
+	__u32 generation;
+	__u32 rule;
+};
+
+/* Two windows, one behind the other: the one before counts by the share of it that a sliding window still covers. */
+struct rate_value {
+	__u64 began; /* of the window at hand, nanoseconds since boot */
+	__u32 count;
+	__u32 before; /* count of the window before */
 };
 
 /* Files looked through for libpq already; the generation and size tell a file that took a freed inode number over. */
@@ -55,6 +76,8 @@ struct snapshot_entry {
 
 _Static_assert(sizeof(struct task_entry) == 32, "no padding in a map value");
 _Static_assert(sizeof(struct session_info) == 24 + WORKSPACE_BYTES, "no padding in a map value");
+_Static_assert(sizeof(struct rate_key) == 24, "no padding in a map key");
+_Static_assert(sizeof(struct rate_value) == 16, "no padding in a map value");
 _Static_assert(sizeof(struct file_key) == 24, "no padding in a map key");
 _Static_assert(sizeof(struct snapshot_entry) == 40, "no padding in a record");
 

@@ -23,12 +23,22 @@ enum family {
 	FAMILY_COUNT = 10,
 };
 
+#define RATES_MAX 8 /* rules of one policy with a rate */
+
+/* `rate:` of one rule: it holds for the operation that makes more than `count` within `window`. */
+struct rule_rate {
+	__u64 window; /* nanoseconds; not 0 */
+	__u32 count;
+	__u32 rule;
+};
+
 struct rule_table {
 	__u32 generation; /* counts up with each policy loaded; first, so that a reader can check for a change */
 	__u32 count; /* rules in use */
 	__u8 mode; /* enum mode */
 	__u8 default_verdict; /* enum verdict */
-	__u8 zero[6];
+	__u8 zero[2];
+	__u32 rate_count; /* entries of rate[] in use */
 	struct rule_set all; /* rules 0 to count - 1 */
 	struct rule_set without[FAMILY_COUNT]; /* rules that have no condition of this family */
 	struct rule_set by_op[OP_COUNT]; /* rules that name this op, or none */
@@ -36,6 +46,7 @@ struct rule_table {
 	struct rule_set by_workspace[WORKSPACE_COUNT]; /* rules for this side, or for both */
 	struct rule_set by_sql[SQL_CLASS_COUNT]; /* rules that name this class (none is in without[FAMILY_SQL]) */
 	struct rule_set by_verdict[VERDICT_COUNT]; /* rules that give this verdict */
+	struct rule_rate rate[RATES_MAX];
 	__u8 verdict[RULES_MAX];
 };
 

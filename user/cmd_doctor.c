@@ -65,12 +65,13 @@ static void try_guard(struct diagnosis *diagnosis)
 {
 	struct guard_options options = {.ring_bytes = 1 << 20, .members_only = true};
 	struct policy_image *image = calloc(1, sizeof(*image));
+	struct guard_policy policy = {.image = image, .watch_execs = true};
 	struct session_id session;
 	struct guard *guard = NULL;
 
 	diagnosis->error = image ? guard_load(&diagnosis->facts, &options, &guard) : -ENOMEM;
 	if (!diagnosis->error)
-		diagnosis->error = guard_set_policy(guard, image, false);
+		diagnosis->error = guard_set_policy(guard, &policy);
 	if (!diagnosis->error)
 		diagnosis->error = selftest_run(guard, &session);
 	if (!diagnosis->error) {

@@ -115,6 +115,19 @@ static enum libpq_function act_outer_function(const struct record_sql *record, v
 	return libpq_set_outer_function(engine->libraries, record->library, record->function, record->caller);
 }
 
+static void act_read_connection(const struct record_sql *record, struct connection *ret_connection, void *userdata)
+{
+	struct engine *engine = userdata;
+	size_t count = libpq_library_count(engine->libraries);
+	/* Without a cookie the library is known only where there is but one. */
+	uint64_t id = record->library ? record->library : count == 1;
+	const struct libpq_library *library = libpq_library_by_id(engine->libraries, id);
+
+	*ret_connection = (struct connection){};
+	if (library)
+		connection_read(record, &library->functions.offsets, ret_connection);
+}
+
 static void act_session_ended(const struct session *session, void *userdata)
 {
 	struct engine *engine = userdata;
@@ -133,29 +146,6 @@ static void act_publish(const char *line, size_t length, const struct session *s
 
 /* --- policy --- */
 
-/* Conditions that the kernel side does not evaluate yet must not be taken for ones that never hold. */
-static int check_conditions(const struct policy *policy)
-{
-	static const char *const names[FAMILY_COUNT] = {
-		[FAMILY_USER] = "user", [FAMILY_DATABASE] = "database (or tables)", [FAMILY_HOST] = "host",
-		[FAMILY_ARGS] = "args", [FAMILY_RATE] = "rate",
-	};
-	int error = 0;
-
-	for (size_t i = 0; i < policy_rule_count(policy); i++) {
-		const struct policy_rule *rule = policy_rule(policy, i);
-
-		for (enum family family = 0; family < FAMILY_COUNT; family++) {
-			if (!names[family] || !(rule->conditions & 1u << family))
-				continue;
-			log_error("%s:%u:%u: rule '%s': the condition `%s` is not enforced by this version; take it out",
-				  policy_origin(policy), rule->line, rule->column, rule->name, names[family]);
-			error = -ENOTSUP;
-		}
-	}
-	return error;
-}
-
 static int load_policy(struct engine *engine, struct policy **ret_policy)
 {
 	_cleanup_policy_errors_ struct policy_errors errors = {};
@@ -170,8 +160,6 @@ static int load_policy(struct engine *engine, struct policy **ret_policy)
 	policy_errors_print(&errors, stderr);
 	if (error)
 		return error;
-	if (check_conditions(policy))
-		return -EINVAL;
 	*ret_policy = take_pointer(policy);
 	return 0;
 }
@@ -198,10 +186,41 @@ static bool wants_overwrite(const struct policy *policy)
 	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
 }
 
+static bool wants_exec(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		if (policy_rule_wants(policy, i, OP_EXEC))
+			return true;
+	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+}
+
+/* The users that rules name, each once. */
+static int list_users(const struct policy *policy, struct guard_user **ret_users, size_t *ret_count)
+{
+	size_t count = policy_uids(policy, NULL, 0);
+	_cleanup_free_ uid_t *uids = calloc(MAX(count, (size_t)1), sizeof(*uids));
+	_cleanup_free_ struct guard_user *users = calloc(MAX(count, (size_t)1), sizeof(*users));
+
+	if (!uids || !users)
+		return -ENOMEM;
+	policy_uids(policy, uids, count);
+	for (size_t i = 0; i < count; i++) {
+		users[i].uid = uids[i];
+		policy_rules_for_user(policy, uids[i], &users[i].rules);
+	}
+	*ret_users = take_pointer(users);
+	*ret_count = count;
+	return 0;
+}
+
 /* Puts a policy in force in the kernel and here. Taken over on success. */
 static int install_policy(struct engine *engine, struct policy *policy)
 {
 	_cleanup_free_ struct policy_image *image = malloc(sizeof(*image));
+	_cleanup_free_ struct guard_user *users = NULL;
+	struct guard_policy kernel = {.image = image,
+				      .inspect_maps = engine->facts.uprobe.result == PROBE_WORKS,
+				      .watch_execs = wants_exec(policy)};
 	int error;
 
 	if (!image)
@@ -209,9 +228,12 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	*image = *policy_image(policy);
 	if (engine->options.observe)
 		image->rules.mode = MODE_OBSERVE;
-	error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+	error = list_users(policy, &users, &kernel.user_count);
+	kernel.users = users;
 	if (!error)
-		error = guard_set_policy(engine->guard, image, engine->facts.uprobe.result == PROBE_WORKS);
+		error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+	if (!error)
+		error = guard_set_policy(engine->guard, &kernel);
 	if (error)
 		return error;
 	engine->generation = image->rules.generation;
@@ -315,8 +337,9 @@ static int adopt(struct engine *engine)
 static int allow_all(struct engine *engine)
 {
 	_cleanup_free_ struct policy_image *image = calloc(1, sizeof(*image));
+	struct guard_policy policy = {.image = image, .watch_execs = true};
 
-	return image ? guard_set_policy(engine->guard, image, false) : -ENOMEM;
+	return image ? guard_set_policy(engine->guard, &policy) : -ENOMEM;
 }
 
 static int prove(struct engine *engine)
@@ -345,8 +368,15 @@ static void find_libraries(struct engine *engine)
 
 static int open_pipeline(struct engine *engine)
 {
-	struct pipeline_actions actions = {act_read_text,      act_kill,	  act_resume,  act_mapped,
-					   act_outer_function, act_session_ended, act_publish, engine};
+	struct pipeline_actions actions = {.read_text = act_read_text,
+					   .kill = act_kill,
+					   .resume = act_resume,
+					   .mapped = act_mapped,
+					   .outer_function = act_outer_function,
+					   .read_connection = act_read_connection,
+					   .session_ended = act_session_ended,
+					   .publish = act_publish,
+					   .userdata = engine};
 	char host[HOST_NAME_MAX + 1] = "";
 
 	gethostname(host, sizeof(host) - 1);

@@ -4,12 +4,14 @@
 #include "dfa.h"
 
 /* One name of an operation, as op_judge_name in bpf/judge.bpf.c has it. */
-static struct decision judge_name(const struct policy_image *image, const struct record_op *record, struct span path,
+static struct decision judge_name(const struct policy *policy, const struct record_op *record, struct span path,
 				  uint32_t side, bool unknown)
 {
-	struct facts facts = {.op = record->op, .agent = record->agent, .workspace = side};
+	const struct policy_image *image = policy_image(policy);
+	struct facts facts = {.op = record->op, .agent = record->agent, .workspace = side, .rate = record->rate};
 	struct dfa_accept accept = {};
 
+	policy_rules_for_user(policy, record->actor.uid, &facts.user);
 	facts.ancestor = record->op == OP_RMDIR || record->op == OP_RENAME;
 	if (unknown) {
 		facts.workspace = WORKSPACE_UNKNOWN;
@@ -22,16 +24,34 @@ static struct decision judge_name(const struct policy_image *image, const struct
 	return decide(&image->rules, &facts);
 }
 
-struct decision judge_op(const struct policy_image *image, const struct event *event)
+/* An exec is judged by its executable and its arguments; the kernel matched those, with bytes that are not recorded. */
+static struct decision judge_exec(const struct policy *policy, const struct event *event)
+{
+	const struct record_op *record = &event->op;
+	struct span path = event_text(event, record->path);
+	const struct policy_image *image = policy_image(policy);
+	struct facts facts = {.op = OP_EXEC, .agent = record->agent, .args = record->args, .rate = record->rate};
+	struct dfa_accept accept = {};
+
+	policy_rules_for_user(policy, record->actor.uid, &facts.user);
+	facts.unknown = 1u << FAMILY_WORKSPACE | (record->flags & OP_ARGS_UNKNOWN ? 1u << FAMILY_ARGS : 0);
+	dfa_match_path(&image->dfa, path.data, path.length, &accept);
+	facts_add_path(&facts, &accept);
+	return decide(&image->rules, &facts);
+}
+
+struct decision judge_op(const struct policy *policy, const struct event *event)
 {
 	const struct record_op *record = &event->op;
 	struct decision first, second;
 
-	first = judge_name(image, record, event_text(event, record->path), record->workspace,
+	if (record->op == OP_EXEC)
+		return judge_exec(policy, event);
+	first = judge_name(policy, record, event_text(event, record->path), record->workspace,
 			   record->flags & OP_PATH_UNKNOWN);
 	if (record->op != OP_RENAME || !(record->flags & (OP_REPLACED | OP_REPLACED_UNKNOWN | OP_EXCHANGE)))
 		return first;
-	second = judge_name(image, record, event_text(event, record->new_path), record->new_workspace,
+	second = judge_name(policy, record, event_text(event, record->new_path), record->new_workspace,
 			    record->flags & OP_NEW_PATH_UNKNOWN);
 	return decision_stricter(first, second);
 }
@@ -44,18 +64,33 @@ static uint32_t classes_of_call(const struct event *event)
 	return call ? 1u << SQL_DYNAMIC : 0;
 }
 
-struct decision judge_sql_as_kernel(const struct policy_image *image, const struct event *event)
+struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event)
 {
-	struct facts facts = {.op = OP_SQL, .agent = event->sql.agent, .sql = classes_of_call(event)};
+	struct facts facts = {.op = OP_SQL,
+			      .agent = event->sql.agent,
+			      .sql = classes_of_call(event),
+			      .unknown = 1u << FAMILY_DATABASE | 1u << FAMILY_HOST,
+			      .rate = event->sql.rate};
 
+	policy_rules_for_user(policy, event->sql.actor.uid, &facts.user);
 	if (!(event->sql.flags & OP_TEXT_CLEAR) && event->sql.function != PQ_FN)
-		facts.unknown = 1u << FAMILY_SQL;
-	return decide(&image->rules, &facts);
+		facts.unknown |= 1u << FAMILY_SQL;
+	return decide(&policy_image(policy)->rules, &facts);
 }
 
-struct decision judge_sql(const struct policy_image *image, const struct event *event, uint32_t classes)
+struct decision judge_sql(const struct policy *policy, const struct event *event, const struct judge_sql_facts *known)
 {
-	struct facts facts = {.op = OP_SQL, .agent = event->sql.agent, .sql = classes | classes_of_call(event)};
+	struct facts facts = {.op = OP_SQL,
+			      .agent = event->sql.agent,
+			      .sql = known->classes | classes_of_call(event),
+			      .rate = event->sql.rate};
 
-	return decide(&image->rules, &facts);
+	policy_rules_for_user(policy, event->sql.actor.uid, &facts.user);
+	if (!known->database)
+		facts.unknown |= 1u << FAMILY_DATABASE;
+	else if (policy_rules_for_database(policy, known->database, known->tables, known->table_count, &facts.database))
+		facts.unknown |= 1u << FAMILY_DATABASE;
+	if (!known->host || policy_rules_for_host(policy, known->host, &facts.host))
+		facts.unknown |= 1u << FAMILY_HOST;
+	return decide(&policy_image(policy)->rules, &facts);
 }

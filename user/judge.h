@@ -8,14 +8,24 @@
 
 #include "decide.h"
 #include "decode.h"
+#include "policy.h"
 
 /* For RECORD_OP. The facts are those that the record holds: paths, sides of the workspace, what could not be learned. */
-struct decision judge_op(const struct policy_image *image, const struct event *event);
+struct decision judge_op(const struct policy *policy, const struct event *event);
 
 /* For RECORD_SQL: what the kernel decided by, with the classes not known unless its scan cleared the text. */
-struct decision judge_sql_as_kernel(const struct policy_image *image, const struct event *event);
+struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event);
 
-/* For RECORD_SQL, with the classes known. */
-struct decision judge_sql(const struct policy_image *image, const struct event *event, uint32_t classes);
+/* What userspace has learned of a statement. */
+struct judge_sql_facts {
+	uint32_t classes; /* mask of 1 << enum sql_class */
+	const char *const *tables;
+	size_t table_count;
+	const char *database; /* NULL: not known; rules that name one might hold */
+	const char *host; /* address of the server, or the path of its socket; NULL: not known */
+};
+
+/* For RECORD_SQL, with the text judged. */
+struct decision judge_sql(const struct policy *policy, const struct event *event, const struct judge_sql_facts *known);
 
 #endif

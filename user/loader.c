@@ -111,6 +111,7 @@ static const struct tier_row tier_rows[] = {
 	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
 	 "plain writes into a file and shared mappings are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction", "a denial or a hold cannot be given yet"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -126,7 +127,7 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 			works = works && facts->lsm.result == PROBE_WORKS && !tracepoints;
 		else if (row->tier == TIER_SIGNAL)
 			works = works && facts->tracepoint.result == PROBE_WORKS;
-		else
+		else if (row->op == OP_SQL)
 			works = works && facts->uprobe.result == PROBE_WORKS;
 		if (works && ret_tiers[row->op].tier < row->tier)
 			ret_tiers[row->op] = (struct guard_tier){row->tier, false, row->by, row->note};
@@ -391,15 +392,42 @@ size_t guard_ring_bytes(const struct guard *guard)
 	return guard->ring_bytes;
 }
 
-int guard_set_policy(struct guard *guard, const struct policy_image *image, bool inspect_maps)
+/* The users of a slot: those of the policy that was there before go, the new ones come. */
+static int set_users(struct guard *guard, uint32_t slot, const struct guard_policy *policy)
 {
-	uint32_t slot = !guard->active;
+	struct bpf_map *map = guard->skel->maps.users;
+	struct user_key key, next, *from = NULL;
 
+	while (!bpf_map__get_next_key(map, from, &next, sizeof(next))) {
+		if (from && key.policy == slot)
+			bpf_map__delete_elem(map, &key, sizeof(key), 0);
+		key = next;
+		from = &key;
+	}
+	if (from && key.policy == slot)
+		bpf_map__delete_elem(map, &key, sizeof(key), 0);
+	for (size_t i = 0; i < policy->user_count; i++) {
+		key = (struct user_key){.policy = slot, .uid = policy->users[i].uid};
+		if (bpf_map__update_elem(map, &key, sizeof(key), &policy->users[i].rules, sizeof(struct rule_set), BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
+{
+	const struct policy_image *image = policy->image;
+	uint32_t slot = !guard->active;
+	int error = set_users(guard, slot, policy);
+
+	if (error)
+		return error;
 	if (bpf_map__update_elem(guard->skel->maps.policies, &slot, sizeof(slot), image, sizeof(*image), BPF_ANY))
 		return -errno;
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
-	guard->skel->bss->settings.inspect_maps = inspect_maps;
+	guard->skel->bss->settings.inspect_maps = policy->inspect_maps;
+	guard->skel->bss->settings.watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
 	return 0;

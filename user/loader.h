@@ -63,13 +63,28 @@ void guard_drop_unproven(struct guard *guard);
 int guard_ring_fd(const struct guard *guard);
 size_t guard_ring_bytes(const struct guard *guard);
 
+/* Rules that name one user. */
+struct guard_user {
+	uint32_t uid;
+	struct rule_set rules;
+};
+
+/* A policy as the kernel side needs it. All borrowed for the call. */
+struct guard_policy {
+	const struct policy_image *image;
+	const struct guard_user *users;
+	size_t user_count;
+	bool inspect_maps; /* files that sessions map are looked through for libpq */
+	bool watch_execs; /* some rule is about exec */
+};
+
 /*
  * guard_set_policy - puts a policy in force, whole, between two operations
  *
- * The image is copied. inspect_maps: files that sessions map are looked through for libpq. Call not more often than
- * ten times a second: a program preempted in the middle of a decision must have ended before its slot is used again.
+ * Everything is copied. Call not more often than ten times a second: a program preempted in the middle of a decision
+ * must have ended before its slot is used again. -E2BIG: more users than the kernel's map holds.
  */
-int guard_set_policy(struct guard *guard, const struct policy_image *image, bool inspect_maps);
+int guard_set_policy(struct guard *guard, const struct guard_policy *policy);
 
 /* Makes a session known; ws_name may be NULL. dev in kernel encoding. */
 int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,

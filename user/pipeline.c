@@ -181,7 +181,7 @@ static int take_op(struct pipeline *pipeline, const struct event *event, struct 
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
 
 	if (policy)
-		compare(pipeline, event, kernel, judge_op(policy_image(policy), event));
+		compare(pipeline, event, kernel, judge_op(policy, event));
 	return tell_op(pipeline, event, process, policy, kernel, NULL);
 }
 
@@ -232,6 +232,19 @@ static void sql_answer(struct pipeline *pipeline, struct event *event, enum verd
 		record->flags |= OP_ACT_FAILED;
 }
 
+static const char *if_learned(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+/* The decision with all that could be learned, and the part of the event that tells it. */
+static struct decision sql_decide(const struct policy *policy, const struct event *event, struct event_sql *sql)
+{
+	struct judge_sql_facts known = {sql->classes, sql->tables, sql->table_count, sql->database, sql->host};
+
+	return judge_sql(policy, event, &known);
+}
+
 static int take_sql(struct pipeline *pipeline, struct event *event, struct process *process)
 {
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
@@ -239,27 +252,35 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	bool clear = event->sql.flags & OP_TEXT_CLEAR;
 	_cleanup_free_ char *text = NULL;
 	struct sql_judgement judgement;
+	struct connection connection = {};
 	struct event_sql sql = {};
 	bool full;
 	int error;
 
+	if (pipeline->actions.read_connection)
+		pipeline->actions.read_connection(&event->sql, &connection, pipeline->actions.userdata);
+
 	sql.statement = sql_statement(pipeline, event, &text);
 	full = text || !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
 	sql_judge_text(pipeline, event, sql.statement, full, &judgement);
-	if (policy) {
-		compare(pipeline, event, decision, judge_sql_as_kernel(policy_image(policy), event));
-		/* A kill that the kernel carried out without asking stands, whatever the text turns out to be. */
-		if (!(event->sql.flags & OP_ACTED))
-			decision = judge_sql(policy_image(policy), event, judgement.classes);
-	}
-	if (event->sql.flags & OP_CONSULT)
-		sql_answer(pipeline, event, decision.verdict);
 	sql.classes = judgement.classes;
 	sql.cut = !full;
 	sql.tables = (const char *const *)judgement.tables;
 	sql.table_count = judgement.table_count;
 	sql.tables_known = judgement.trust == SQL_TRUST_PARSED;
 	sql.trust = clear ? "scan" : sql_trust_name(judgement.trust);
+	sql.database = if_learned(connection.database);
+	sql.user = if_learned(connection.user);
+	sql.host = if_learned(connection.host);
+	sql.port = connection.port;
+	if (policy) {
+		compare(pipeline, event, decision, judge_sql_as_kernel(policy, event));
+		/* A kill that the kernel carried out without asking stands, whatever the text turns out to be. */
+		if (!(event->sql.flags & OP_ACTED))
+			decision = sql_decide(policy, event, &sql);
+	}
+	if (event->sql.flags & OP_CONSULT)
+		sql_answer(pipeline, event, decision.verdict);
 	if (pipeline->actions.outer_function)
 		sql.function = libpq_function_name(
 			pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));

@@ -8,6 +8,7 @@
 #ifndef REPRIEVE_PIPELINE_H
 #define REPRIEVE_PIPELINE_H
 
+#include "connection.h"
 #include "event_json.h"
 #include "policy.h"
 #include "session.h"
@@ -26,6 +27,8 @@ struct pipeline_actions {
 	void (*mapped)(const struct event *event, void *userdata);
 	/* Which function the program called. */
 	enum libpq_function (*outer_function)(const struct record_sql *record, void *userdata);
+	/* Where a statement goes; what is not learned stays empty. */
+	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* A session has ended. */
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */

@@ -428,6 +428,8 @@ static void table_add(const struct policy *policy, unsigned int bit, struct rule
 		if (rule->workspace == WORKSPACE_UNKNOWN || rule->workspace == side)
 			set_add(&table->by_workspace[side], bit);
 	table_add_agents(policy, rule, bit, table);
+	if (rule->rate.count && table->rate_count < RATES_MAX)
+		table->rate[table->rate_count++] = (struct rule_rate){rule->rate.window, rule->rate.count, bit};
 }
 
 static void compile_table(struct policy *policy)
@@ -628,6 +630,21 @@ static int check_matchable(struct loader *loader)
 
 /* --- Loading --- */
 
+/* The kernel keeps count for so many rules of a policy. */
+static void check_rates(struct loader *loader)
+{
+	size_t rates = 0;
+
+	for (size_t i = 0; i < loader->policy->rule_count; i++) {
+		const struct policy_rule *rule = &loader->policy->rules[i];
+
+		if (rule->rate.count && ++rates == RATES_MAX + 1)
+			policy_errors_add(loader->errors, false, rule->line, rule->column,
+					  "rule \"%s\" is the %zuth with a rate; a policy has at most %d", rule->name, rates,
+					  RATES_MAX);
+	}
+}
+
 static int compile(struct loader *loader, struct agent_registry *registry)
 {
 	struct policy *policy = loader->policy;
@@ -637,6 +654,7 @@ static int compile(struct loader *loader, struct agent_registry *registry)
 	if (!policy->image)
 		return -ENOMEM;
 	check_agents(loader);
+	check_rates(loader);
 	r = resolve_users(loader);
 	if (!r)
 		r = register_agents(loader, registry);
@@ -846,6 +864,24 @@ int policy_rules_for_user(const struct policy *policy, uid_t uid, struct rule_se
 			set_add(&set, policy->uids[i].rule);
 	*ret = set;
 	return 0;
+}
+
+size_t policy_uids(const struct policy *policy, uid_t *uids, size_t room)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < policy->uid_count; i++) {
+		size_t earlier = 0;
+
+		while (earlier < i && policy->uids[earlier].uid != policy->uids[i].uid)
+			earlier++;
+		if (earlier < i)
+			continue;
+		if (count < room)
+			uids[count] = policy->uids[i].uid;
+		count++;
+	}
+	return count;
 }
 
 static int match_names(const struct policy *policy, uint32_t root, const char *text, struct rule_set *ret)

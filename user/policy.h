@@ -127,6 +127,8 @@ const char *sink_type_name(enum sink_type type);
  * condition are in them. -ENOMEM.
  */
 int policy_rules_for_user(const struct policy *policy, uid_t uid, struct rule_set *ret);
+/* Users that rules name, each once, into uids[]; at most `room`. Returns how many there are. */
+size_t policy_uids(const struct policy *policy, uid_t *uids, size_t room);
 /* `host`: a name, an address, or the path of a socket. */
 int policy_rules_for_host(const struct policy *policy, const char *host, struct rule_set *ret);
 /*
