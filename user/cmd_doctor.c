@@ -70,7 +70,7 @@ static void try_guard(struct diagnosis *diagnosis)
 
 	diagnosis->error = image ? guard_load(&diagnosis->facts, &options, &guard) : -ENOMEM;
 	if (!diagnosis->error)
-		diagnosis->error = guard_set_policy(guard, image, false);
+		diagnosis->error = guard_set_policy(guard, image, INSPECT_NEVER);
 	if (!diagnosis->error)
 		diagnosis->error = selftest_run(guard, &session);
 	if (!diagnosis->error) {

@@ -66,10 +66,10 @@ size_t guard_ring_bytes(const struct guard *guard);
 /*
  * guard_set_policy - puts a policy in force, whole, between two operations
  *
- * The image is copied. inspect_maps: files that sessions map are looked through for libpq. Call not more often than
+ * The image is copied. inspect: whether files that sessions map are looked through for libpq. Call not more often than
  * ten times a second: a program preempted in the middle of a decision must have ended before its slot is used again.
  */
-int guard_set_policy(struct guard *guard, const struct policy_image *image, bool inspect_maps);
+int guard_set_policy(struct guard *guard, const struct policy_image *image, enum inspect_mode inspect);
 
 /* Makes a session known; ws_name may be NULL. dev in kernel encoding. */
 int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,

@@ -244,7 +244,8 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	int error;
 
 	sql.statement = sql_statement(pipeline, event, &text);
-	full = text || !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
+	/* A text read from the process is cut at one byte more than the classifier takes. */
+	full = text ? sql.statement.length <= SQL_TEXT_MAX : !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
 	sql_judge_text(pipeline, event, sql.statement, full, &judgement);
 	if (policy) {
 		compare(pipeline, event, decision, judge_sql_as_kernel(policy_image(policy), event));
@@ -293,7 +294,6 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 	case RECORD_SQL:
 		return take_sql(pipeline, event, process);
 	case RECORD_MAP:
-	case RECORD_EXEC:
 		if (pipeline->actions.mapped)
 			pipeline->actions.mapped(event, pipeline->actions.userdata);
 		return error;
