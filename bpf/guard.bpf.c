@@ -13,6 +13,12 @@
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
 #define SYS_FALLOCATE 285
 #define SYS_FALLOCATE_32 324
+#define SYS_TRUNCATE 76
+#define SYS_FTRUNCATE 77
+#define SYS_TRUNCATE_32 92
+#define SYS_FTRUNCATE_32 93
+#define SYS_TRUNCATE64_32 193 /* the length in two registers */
+#define SYS_FTRUNCATE64_32 194
 #define TS_COMPAT 0x2 /* arch/x86/include/asm/thread_info.h: the system call came by the 32-bit entry */
 #define MAY_WRITE 2
 
@@ -23,6 +29,7 @@ const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
 const volatile bool have_results = true; /* the fexit programs are attached */
+const volatile bool have_pt_regs = true; /* bpf_task_pt_regs: commit dd6e10fbd9fb (5.15) */
 
 /* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
 
@@ -143,6 +150,29 @@ int guard_rename(__u64 *ctx)
 	return ret ? -EPERM : guard_rename_body(ctx, 0);
 }
 
+/*
+ * The length that the system call under way gives a file; 0 where it is an open that empties it, or is not known: the
+ * hooks are not told the length. The registers are those saved at entry, which no other thread can change.
+ */
+static __always_inline __u64 truncate_length(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs;
+	__u64 number;
+
+	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	number = BPF_CORE_READ(regs, orig_ax);
+	if (!(BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
+		return number == SYS_TRUNCATE || number == SYS_FTRUNCATE ? BPF_CORE_READ(regs, si) : 0;
+	if (number == SYS_TRUNCATE_32 || number == SYS_FTRUNCATE_32)
+		return (__u32)BPF_CORE_READ(regs, cx);
+	if (number == SYS_TRUNCATE64_32 || number == SYS_FTRUNCATE64_32)
+		return (__u32)BPF_CORE_READ(regs, cx) | BPF_CORE_READ(regs, dx) << 32;
+	return 0;
+}
+
 /* A file loses content: regular, with a name, and something in it beyond the new length. */
 static __always_inline int guard_content(const struct path *path, __u32 op, __u32 hook)
 {
@@ -156,7 +186,9 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 		return 0;
 	target = &scratch->rec.op.target;
 	target_of_inode(target, BPF_CORE_READ(dentry, d_inode));
-	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink || !target->size) {
+	if (have_pt_regs)
+		scratch->rec.op.argument = truncate_length();
+	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink || scratch->rec.op.argument >= target->size) {
 		scratch_release(slot);
 		return 0;
 	}

@@ -152,6 +152,9 @@ int op_by_name(__u32 slot);
 /* task.bpf.c */
 int actor_fill(__u32 slot);
 
+/* sql.bpf.c */
+int map_seen(__u64 file, __u32 flags);
+
 #define MAP_OF(name, map_type, key_type, value_type, entries)   \
 	struct name##_map {                                     \
 		__uint(type, map_type);                         \

@@ -86,7 +86,9 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 		sql_act(scratch);
 	}
 	count(COUNT_OPS + OP_SQL);
-	emit(slot, rec->flags & (OP_ACTED | OP_CONSULT));
+	/* Nobody will answer a question that did not get through: what might have to be killed is, the rest goes on. */
+	if (emit(slot, rec->flags & (OP_ACTED | OP_CONSULT)) && rec->flags & OP_CONSULT)
+		bpf_send_signal(rec->verdict == VERDICT_KILL ? SIGKILL : SIGCONT);
 	scratch_release(slot);
 	return 0;
 }
@@ -272,18 +274,18 @@ int pq_fn(struct pt_regs *ctx)
 }
 
 /*
- * A member maps a file to run code from it. A file named like libpq stops the process until userspace has set its
- * probes; any other is looked through while the process goes on, since a stop for every library of every program
- * would be felt.
+ * A member maps a file to run code from it, or runs it (MAP_EXE). Where a rule may stop a statement, the process stands
+ * stopped until the file has been looked through and its probes are set: once for each file, whoever maps it first, and
+ * again for those who map it while it is being looked at. Otherwise it is looked through while the process goes on.
  */
-static __always_inline int map_seen(struct file *file)
+__noinline int map_seen(__u64 file_address, __u32 flags)
 {
+	struct file *file = (struct file *)file_address;
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
 	struct file_key key = {};
 	struct scratch *scratch;
-	__u32 *state, value = INSPECT_DONE;
-	bool named;
+	__u32 *state, pending = INSPECT_PENDING;
 	long length;
 	int slot;
 
@@ -300,30 +302,37 @@ static __always_inline int map_seen(struct file *file)
 		return 0;
 	length = bpf_probe_read_kernel_str(scratch->text, NAME_BYTES, BPF_CORE_READ(dentry, d_name.name));
 	scratch->pending.text_used = length > 0 ? (length - 1) & (NAME_BYTES - 1) : 0;
-	named = scratch->text[0] == 'l' && scratch->text[1] == 'i' && scratch->text[2] == 'b' &&
-		scratch->text[3] == 'p' && scratch->text[4] == 'q';
-	if (named)
-		value = INSPECT_PENDING;
-	bpf_map_update_elem(&inspected, &key, &value, BPF_ANY);
+	bpf_map_update_elem(&inspected, &key, &pending, BPF_ANY);
 	scratch->rec.map.ino = key.ino;
 	scratch->rec.map.dev = key.dev;
 	scratch->rec.map.size = key.size;
 	scratch->rec.map.inode_generation = key.generation;
+	scratch->rec.map.flags = flags;
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
-	if (named && !bpf_send_signal(SIGSTOP))
-		scratch->rec.map.flags = MAP_STOPPED;
-	emit(slot, 1);
+	if (settings.inspect_maps == INSPECT_STOPPED && !bpf_send_signal(SIGSTOP))
+		scratch->rec.map.flags |= MAP_STOPPED;
+	if (emit(slot, 1) && scratch->rec.map.flags & MAP_STOPPED)
+		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
+}
+
+/* As number_of() in reprieve.bpf.h, where no slot is at hand yet. */
+static __always_inline __u64 address_of(struct file *file)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	return address;
 }
 
 SEC("lsm/mmap_file")
 int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {
 	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && task_entry_current())
-		map_seen(file);
+		map_seen(address_of(file), 0);
 	return ret ? -EPERM : 0;
 }
 
@@ -335,5 +344,5 @@ int enter_mmap(struct trace_event_raw_sys_enter *ctx)
 	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps || !task_entry_current())
 		return 0;
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), ctx->args[4]);
-	return file ? map_seen(file) : 0;
+	return file ? map_seen((__u64)file, 0) : 0;
 }

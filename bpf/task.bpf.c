@@ -224,8 +224,9 @@ static __always_inline void exec_text(__u32 slot, struct text *ret_text)
 }
 
 /*
- * The script among an interpreter's arguments: the first that is no option, given[] = its name. `-c` and `-e` take
- * program text, so nothing that follows is looked at.
+ * The script among an interpreter's arguments: the first that is no option, given[] = its name. `-c` takes program
+ * text, so nothing that follows is looked at. `-e` does in some (perl, node) and is a mere option of every shell: the
+ * argument after it is looked at, since program text is no agent's path.
  */
 __noinline int exec_script(__u32 slot)
 {
@@ -249,7 +250,7 @@ __noinline int exec_script(__u32 slot)
 			scratch->given_length = length - 1;
 			return 0;
 		}
-		if (scratch->given[1] == 'c' || scratch->given[1] == 'e')
+		if (scratch->given[1] == 'c')
 			return -1;
 	}
 	return -1;
@@ -426,6 +427,10 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
 	if (entry && settings.watch_execs && exec_judge(slot))
 		emit(slot, scratch->rec.op.flags & OP_ACTED);
+	scratch_release(slot);
+	if (settings.inspect_maps)
+		map_seen((__u64)file, MAP_EXE);
+	return 0;
 out:
 	scratch_release(slot);
 	return 0;

@@ -31,7 +31,7 @@ struct settings {
 	__u32 watch_exe; /* the policy knows agents by executable */
 	__u32 watch_cgroups; /* ... by cgroup */
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
-	__u32 inspect_maps; /* files that a session maps are looked through for libpq */
+	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
 };
 
@@ -61,6 +61,12 @@ struct file_key {
 	__u64 size;
 	__u32 dev;
 	__u32 generation;
+};
+
+enum inspect_mode {
+	INSPECT_NEVER = 0,
+	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
+	INSPECT_STOPPED = 2, /* the process stands stopped meanwhile */
 };
 
 enum inspected { INSPECT_PENDING = 0, INSPECT_DONE = 1 };

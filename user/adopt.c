@@ -101,7 +101,7 @@ static const char *script_of(const struct snapshot_process *process)
 			continue;
 		if (at[0] != '-')
 			return at;
-		if (at[1] == 'c' || at[1] == 'e')
+		if (at[1] == 'c')
 			return NULL;
 	}
 	return NULL;

@@ -16,7 +16,6 @@
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
-#define SEEN_EXES 4096
 
 struct engine {
 	struct engine_options options;
@@ -29,7 +28,6 @@ struct engine {
 	sd_event_source *ready, *tick;
 	struct degraded degraded;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
-	uint64_t seen_exes[SEEN_EXES]; /* inode ^ device of executables looked through for libpq */
 	uint64_t began; /* nanoseconds since boot */
 	uint32_t generation;
 };
@@ -78,29 +76,11 @@ static int probe_library(const struct libpq_library *library, void *userdata)
 	return guard_attach_libpq(engine->guard, library);
 }
 
-/* Looks at an executable once: most programs have no libpq in them, and each exec would read its maps again. */
-static bool exe_is_new(struct engine *engine, const struct record_exec *record)
-{
-	uint64_t key = record->ino ^ (uint64_t)record->dev << 32;
-	uint64_t *slot = &engine->seen_exes[key % SEEN_EXES];
-
-	if (*slot == key)
-		return false;
-	*slot = key;
-	return true;
-}
-
 static void act_mapped(const struct event *event, void *userdata)
 {
 	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
 
-	if (event->head.kind == RECORD_EXEC) {
-		if (exe_is_new(engine, &event->exec))
-			libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->exec.dev,
-					      event->exec.ino, probe_library, engine);
-		return;
-	}
 	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
 			      probe_library, engine);
 	guard_inspected(engine->guard, &event->map);
@@ -213,13 +193,24 @@ static int list_users(const struct policy *policy, struct guard_user **ret_users
 	return 0;
 }
 
+/* Where some rule may stop a statement, no file with a libpq in it may run unseen. */
+static enum inspect_mode inspect_mode(const struct engine *engine, const struct policy *policy)
+{
+	if (engine->facts.uprobe.result != PROBE_WORKS)
+		return INSPECT_NEVER;
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action >= VERDICT_HOLD)
+			return INSPECT_STOPPED;
+	return policy_image(policy)->rules.default_verdict >= VERDICT_HOLD ? INSPECT_STOPPED : INSPECT_RUNNING;
+}
+
 /* Puts a policy in force in the kernel and here. Taken over on success. */
 static int install_policy(struct engine *engine, struct policy *policy)
 {
 	_cleanup_free_ struct policy_image *image = malloc(sizeof(*image));
 	_cleanup_free_ struct guard_user *users = NULL;
 	struct guard_policy kernel = {.image = image,
-				      .inspect_maps = engine->facts.uprobe.result == PROBE_WORKS,
+				      .inspect = inspect_mode(engine, policy),
 				      .watch_execs = wants_exec(policy)};
 	int error;
 
@@ -411,9 +402,9 @@ static int engine_start(struct engine *engine, sd_event *event)
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
 
-	error = load_policy(engine, &policy);
-	if (error)
-		return error;
+	/* What is wrong with the policy was printed already, and is no fault of the kernel's. */
+	if (load_policy(engine, &policy))
+		return -EINVAL;
 	error = open_pipeline(engine);
 	if (!error)
 		error = guard_load(&engine->facts, &options, &engine->guard);
@@ -489,6 +480,9 @@ int engine_reload(struct engine *engine)
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error = load_policy(engine, &policy);
 
+	/* Two policies are at hand for records: what an older one decided has to be told before. */
+	if (!error)
+		engine_drain(engine);
 	if (!error)
 		error = install_policy(engine, policy);
 	if (error) {

@@ -803,7 +803,7 @@ static void add_result(struct buffer *buffer, const struct event *event)
 
 	add_literal(buffer, ",\"result\":");
 	if (event->head.kind == RECORD_OP && op->flags & OP_RESULT_KNOWN && !is_restart(op->result))
-		buffer_signed(buffer, op->result);
+		buffer_signed(buffer, MIN(op->result, 0)); /* of open it is a descriptor */
 	else
 		add_literal(buffer, "null");
 }

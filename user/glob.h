@@ -3,8 +3,9 @@
  * Globs, as policies write them, and the nondeterministic automaton they become.
  *
  * A glob over components (paths, executables, cgroups):
- *   **        a whole component: any number of components. `/a/<**>/b` matches /a/b and /a/x/y/b; a leading one matches
- *             at any depth; a trailing one everything below, but not the directory itself; alone it matches all
+ *   **        as a whole component: any number of components. Between a and b it matches /a/b and /a/x/y/b; at the
+ *             beginning, what follows at any depth; at the end, everything below, but not the directory itself; alone,
+ *             everything
  *   *         any bytes within a component, a leading dot included
  *   ?         one character in UTF-8; a byte that can begin none counts as one
  *   [a-z]     one ASCII character of the class; [!a-z] and [^a-z] one character, of any length, not of the class;

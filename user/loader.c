@@ -166,6 +166,7 @@ static void set_constants(struct reprieve *skel, struct btf *btf, const struct k
 {
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
 	skel->rodata->have_results = facts->fexit.result == PROBE_WORKS;
+	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
 	set_arguments(btf, "vfs_rmdir", &skel->rodata->args_vfs_rmdir);
@@ -426,7 +427,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 		return -errno;
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
-	guard->skel->bss->settings.inspect_maps = policy->inspect_maps;
+	guard->skel->bss->settings.inspect_maps = policy->inspect;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
@@ -505,9 +506,16 @@ static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_funct
 	return programs[function];
 }
 
+static void drop_links(struct guard *guard, size_t keep)
+{
+	while (guard->link_count > keep)
+		bpf_link__destroy(guard->links[--guard->link_count]);
+}
+
 int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, options);
+	size_t before = guard->link_count;
 
 	if (guard->skel->rodata->has_cookie)
 		options.bpf_cookie = library->id;
@@ -521,7 +529,9 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 						       library->functions.place[i].offset, &options);
 		error = keep_link(guard, link);
 		if (error) {
-			log_warning("%s: cannot probe %s: %s; its statements will not be seen", library->name,
+			/* None rather than some: the library will be found again, and a probe set twice tells twice. */
+			drop_links(guard, before);
+			log_warning("%s: cannot probe %s: %s; its statements are not seen", library->name,
 				    libpq_function_name(i), strerror(-error));
 			return error;
 		}

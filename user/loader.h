@@ -74,7 +74,7 @@ struct guard_policy {
 	const struct policy_image *image;
 	const struct guard_user *users;
 	size_t user_count;
-	bool inspect_maps; /* files that sessions map are looked through for libpq */
+	enum inspect_mode inspect; /* whether files that sessions map are looked through for libpq */
 	bool watch_execs; /* some rule is about exec */
 };
 

@@ -261,7 +261,8 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 		pipeline->actions.read_connection(&event->sql, &connection, pipeline->actions.userdata);
 
 	sql.statement = sql_statement(pipeline, event, &text);
-	full = text || !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
+	/* A text read from the process is cut at one byte more than the classifier takes. */
+	full = text ? sql.statement.length <= SQL_TEXT_MAX : !(event->sql.flags & (OP_TEXT_CUT | OP_TEXT_UNREAD));
 	sql_judge_text(pipeline, event, sql.statement, full, &judgement);
 	sql.classes = judgement.classes;
 	sql.cut = !full;
@@ -314,7 +315,6 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 	case RECORD_SQL:
 		return take_sql(pipeline, event, process);
 	case RECORD_MAP:
-	case RECORD_EXEC:
 		if (pipeline->actions.mapped)
 			pipeline->actions.mapped(event, pipeline->actions.userdata);
 		return error;

@@ -23,7 +23,7 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
-	/* A session mapped a file to execute, or runs a new program. */
+	/* A session maps a file to execute that was not looked at yet (RECORD_MAP). */
 	void (*mapped)(const struct event *event, void *userdata);
 	/* Which function the program called. */
 	enum libpq_function (*outer_function)(const struct record_sql *record, void *userdata);

@@ -137,8 +137,8 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock);
  * sessions_apply - takes one record into account
  *
  * ret_process: the process that the record is about (of a fork the parent), borrowed until the next call of this or of
- * process_release(); NULL for records of no session. Records of processes that are in no session are passed over. -ENOMEM: the table is as before
- * or lacks this record's news.
+ * process_release(); NULL for records of no session. Records of processes that are in no session are passed over.
+ * -ENOMEM: the table is as before or lacks this record's news.
  */
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process);
 

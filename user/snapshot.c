@@ -453,13 +453,13 @@ int snapshot_take(const char *proc, uint32_t flags, struct snapshot *ret_snapsho
 
 /* ---- records ---- */
 
-/* What has no room any more is cut: offsets and lengths are 16 bits wide. */
+/* What has no room any more is cut: offsets and lengths are 16 bits wide, and so no text reaches past them. */
 static struct text add_text(struct buffer *buffer, size_t start, struct span text)
 {
 	size_t offset = buffer->length - start;
-	size_t length = MIN(text.length, (size_t)UINT16_MAX - MIN(offset, (size_t)UINT16_MAX));
+	size_t length = MIN(text.length, UINT16_MAX - offset);
 
-	if (!text.data || offset > UINT16_MAX)
+	if (!text.data || !length)
 		return (struct text){0, 0};
 	buffer_add(buffer, text.data, length);
 	return (struct text){(__u16)offset, (__u16)length};

@@ -63,10 +63,8 @@ struct sql_classifier {
 	char names[TABLE_BYTES_MAX];
 };
 
-static const char *const trust_names[] = {
-	[SQL_TRUST_PARSED] = "parsed",	     [SQL_TRUST_LEXED] = "lexed",     [SQL_TRUST_UNREADABLE] = "unreadable",
-	[SQL_TRUST_TOO_LONG] = "too-long",   [SQL_TRUST_TIMEOUT] = "timeout", [SQL_TRUST_CRASH] = "crash",
-	[SQL_TRUST_NO_WORKER] = "no-worker",
+static const char *const trust_names[SQL_TRUST_COUNT] = {
+	"parsed", "lexed", "unreadable", "too-long", "timeout", "crash", "no-worker",
 };
 
 const char *sql_trust_name(unsigned int trust)

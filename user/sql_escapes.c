@@ -157,8 +157,7 @@ static int copy_next(struct escapes *escapes)
 
 int sql_escape_reading(const char *text, size_t length, char **ret_text)
 {
-	_cleanup_free_
-	char *reading = NULL;
+	_cleanup_free_ char *reading = NULL;
 	struct escapes escapes = {.at = text, .start = text, .end = text + length};
 	int error;
 

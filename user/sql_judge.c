@@ -514,8 +514,7 @@ static int judge_text(const char *text, size_t length, struct sql_judgement *jud
 /* A server with standard_conforming_strings off sees another text: what that does counts as well. */
 static int judge_escape_reading(const char *text, size_t length, struct sql_judgement *judgement)
 {
-	_cleanup_free_
-	char *reading = NULL;
+	_cleanup_free_ char *reading = NULL;
 	PgQueryParseResult result;
 	int error = sql_escape_reading(text, length, &reading);
 
@@ -531,8 +530,7 @@ static int judge_escape_reading(const char *text, size_t length, struct sql_judg
 int sql_classify_here(const char *text, size_t length, struct sql_judgement *ret_judgement)
 {
 	struct sql_judgement judgement = {};
-	_cleanup_free_
-	char *copy = strndup(text, length);
+	_cleanup_free_ char *copy = strndup(text, length);
 	int error;
 
 	if (!copy)

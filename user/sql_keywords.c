@@ -20,11 +20,13 @@
 static const char *const functions[] = {SQL_FUNCTIONS(NAME)};
 static const char *const functions_of_cron[] = {SQL_FUNCTIONS_OF_CRON(NAME)};
 
-/* Each harmless value has a space before it. */
-static const struct {
+static const struct setting {
 	const char *name;
-	const char *harmless;
-} settings[] = {SQL_SETTINGS(SETTING){"safeupdate.enabled", " on true yes 1"}};
+	const char *harmless; /* each value has a space before it */
+} settings[] = {
+	SQL_SETTINGS(SETTING) /* and one whose name is no C identifier: */
+	{"safeupdate.enabled", " on true yes 1"},
+};
 
 /* Encodings in which a byte of a character may be a backslash, letters and digits alone, with their aliases
  * (src/common/encnames.c of PostgreSQL). */

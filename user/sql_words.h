@@ -4,7 +4,8 @@
  * which the kernel clears texts (include/sqlscan.h, made from this file by tools/sqlscan-table).
  *
  * A text without any of them can do no harm, whatever its quoting, its comments or the server's settings: keywords are
- * contiguous ASCII in every encoding that a client may use, and what is hidden in strings needs one of these words to run.
+ * contiguous ASCII in every encoding that a client may use, and what is hidden in strings needs one of these words to
+ * run.
  */
 #ifndef REPRIEVE_SQL_WORDS_H
 #define REPRIEVE_SQL_WORDS_H

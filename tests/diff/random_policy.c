@@ -45,6 +45,8 @@ static const char *const suffixes[] = {".log", ".jpg", "~", ".tmp.1"};
 struct glob_draft {
 	struct buffer glob;
 	struct buffer sample;
+	uint32_t floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
+	bool crowded; /* many rules: fewer wildcards, for the same reason */
 };
 
 static void add_both(struct glob_draft *draft, const char *glob, const char *sample)
@@ -119,7 +121,7 @@ static void add_any_depth(struct glob_draft *draft)
 
 static void add_component(struct glob_draft *draft, bool last)
 {
-	switch (random_below(16)) {
+	switch (random_below(draft->crowded ? 64 : 16)) {
 	case 0:
 	case 1:
 		add_star(draft);
@@ -131,7 +133,7 @@ static void add_component(struct glob_draft *draft, bool last)
 		add_braces(draft);
 		return;
 	case 4:
-		if (!last && !one_in(4))
+		if (!last && !one_in(draft->crowded ? 32 : 4))
 			break;
 		add_any_depth(draft);
 		return;
@@ -139,15 +141,14 @@ static void add_component(struct glob_draft *draft, bool last)
 	add_word(draft);
 }
 
-/* Globs that match at any depth multiply the states of each other: `floating` is how many more there may be. */
-static void draft_path(struct glob_draft *draft, uint32_t *floating)
+static void draft_path(struct glob_draft *draft)
 {
 	uint32_t components = 1 + random_below(4);
 
 	buffer_clear(&draft->glob);
 	buffer_clear(&draft->sample);
-	if (*floating && one_in(8)) {
-		--*floating;
+	if (draft->floating && one_in(8)) {
+		draft->floating--;
 		buffer_char(&draft->sample, '/');
 		add_any_depth(draft);
 	}
@@ -170,7 +171,6 @@ struct draft {
 	char *rules[RULES_MAX]; /* one line each; NULL: left out */
 	uint32_t rule_count;
 	uint32_t first_line; /* of the rules, in the text */
-	uint32_t floating;
 };
 
 static void keep_sample(struct random_policy *random, struct buffer *sample)
@@ -191,7 +191,7 @@ static void add_paths(struct draft *draft, struct buffer *rule, const char *key)
 
 	buffer_format(rule, ", %s: [", key);
 	for (uint32_t i = 0; i < count; i++) {
-		draft_path(&draft->path, &draft->floating);
+		draft_path(&draft->path);
 		buffer_format(rule, "%s'%s'", i ? ", " : "", buffer_string(&draft->path.glob));
 		keep_sample(draft->random, &draft->path.sample);
 	}
@@ -302,8 +302,9 @@ static int draft_rules(struct draft *draft)
 {
 	int error = 0;
 
-	draft->rule_count = one_in(6) ? RULES_MAX : 1 + random_below(one_in(2) ? 12 : RULES_MAX);
-	draft->floating = random_below(7);
+	draft->rule_count = one_in(8) ? RULES_MAX : 1 + random_below(one_in(4) ? RULES_MAX : 16);
+	draft->path.floating = random_below(5);
+	draft->path.crowded = draft->rule_count > 24;
 	for (uint32_t i = 0; !error && i < draft->rule_count; i++)
 		error = draft_rule(draft, i);
 	return error;
@@ -322,7 +323,7 @@ static const char *write_text(struct draft *draft, enum verdict otherwise)
 		      verdict_name(otherwise));
 	buffer_text(text, "agents:\n  - builtin: false\n");
 	for (uint32_t i = 0; i < draft->random->agents; i++)
-		buffer_format(text, "  - {name: a%u, exe: ['/opt/a%u/*'], cgroup: ['/a%u.slice/**']}\n", i, i, i);
+		buffer_format(text, "  - {name: a%u, %s}\n", i, i % 8 ? "env: [AGENT]" : "exe: ['/opt/*/agent']");
 	buffer_text(text, "rules:\n");
 	for (const char *c = buffer_string(text); c && *c; c++)
 		line += *c == '\n';

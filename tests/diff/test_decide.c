@@ -23,7 +23,7 @@
 
 #define EXIT_SKIP 77
 #define CASES_DEFAULT 120000
-#define CASES_PER_POLICY 320
+#define CASES_PER_POLICY 480
 #define DIFFERENCES_MAX 3 /* more of them say no more */
 
 struct tally {

@@ -114,7 +114,9 @@ static long call_zero(void) { return fallocate_big(FALLOC_FL_ZERO_RANGE); }
 static long call_allocate(void) { return fallocate_big(0); }
 
 #define FD 0 /* a descriptor: any number */
-#define GONE(call, operation, file, bytes) .call = call, .op = operation, .path = file, .size = bytes, .replaced = -1
+#define GONE(function, operation, file, bytes) .call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
+
+#define KEPT(function) .call = function, .replaced = -1
 
 static const struct call_case cases[] = {
 	{"unlink", GONE(call_unlink, "unlink", "f", F_BYTES)},
@@ -137,22 +139,22 @@ static const struct call_case cases[] = {
 	{"renameat2-exchange", GONE(call_rename_exchange, "rename", "f", F_BYTES), .new_path = "g", .exchange = true},
 	{"truncate", GONE(call_truncate, "truncate", "f", F_BYTES)},
 	{"ftruncate", GONE(call_ftruncate, "truncate", "f", F_BYTES), .size_known = true},
-	{"ftruncate-grows", call_ftruncate_grows, NULL},
-	{"ftruncate-same", call_ftruncate_same, NULL},
+	{"ftruncate-grows", KEPT(call_ftruncate_grows)},
+	{"ftruncate-same", KEPT(call_ftruncate_same)},
 	{"creat", GONE(call_creat, "truncate", "f", F_BYTES), .result = FD},
-	{"creat-new", call_creat_new, NULL},
+	{"creat-new", KEPT(call_creat_new)},
 	{"open-truncates", GONE(call_open, "truncate", "f", F_BYTES), .result = FD},
-	{"open-new", call_open_new, NULL},
-	{"open-plain", call_open_plain, NULL},
-	{"open-append", call_open_append, NULL},
-	{"open-dev-null", call_open_null, NULL},
+	{"open-new", KEPT(call_open_new)},
+	{"open-plain", KEPT(call_open_plain)},
+	{"open-append", KEPT(call_open_append)},
+	{"open-dev-null", KEPT(call_open_null)},
 	{"openat-truncates", GONE(call_openat, "truncate", "sub/s", 4), .result = FD},
 	{"openat2-truncates", GONE(call_openat2, "truncate", "f", F_BYTES), .result = FD},
-	{"openat2-new", call_openat2_new, NULL},
+	{"openat2-new", KEPT(call_openat2_new)},
 	{"fallocate-punch", GONE(call_punch, "overwrite", "big", BIG_BYTES), .size_known = true},
 	{"fallocate-collapse", GONE(call_collapse, "overwrite", "big", BIG_BYTES), .size_known = true},
 	{"fallocate-zero", GONE(call_zero, "overwrite", "big", BIG_BYTES), .size_known = true},
-	{"fallocate-only", call_allocate, NULL},
+	{"fallocate-only", KEPT(call_allocate)},
 };
 
 /* call NAME: prints what the call returned. */

@@ -43,7 +43,7 @@ struct live;
 struct row {
 	const char *name;
 	unsigned int needs;
-	void (*run)(struct live *live);
+	void (*test)(struct live *live);
 	const void *data; /* of a table that a case is made from */
 };
 

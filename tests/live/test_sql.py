@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import postgres  # noqa: E402 (from this file's own directory)
 
@@ -77,7 +78,6 @@ class Bench:
         self.reprieve, self.server, self.scratch = reprieve, server, scratch
         self.numbers = iter(range(1, 1 << 30))
         self.last = None
-        self.client_program = None
 
     def path(self, suffix=""):
         """A new path in the scratch directory."""
@@ -136,16 +136,20 @@ class Bench:
             time.sleep(0.05)
         raise Failure("the server still has connections of a client that ended")
 
-    def client(self, mode):
-        """The C client's command, built on first use."""
-        if not self.client_program:
-            if not shutil.which("cc") or not os.path.isdir("/usr/include/postgresql"):
-                raise Skip("needs a C compiler and libpq's headers (package libpq-dev)")
-            program = os.path.join(self.scratch, "client")
+    def build(self, name):
+        """A C program of sql_clients, built on first use."""
+        if not shutil.which("cc") or not os.path.isdir("/usr/include/postgresql"):
+            raise Skip("needs a C compiler and libpq's headers (package libpq-dev)")
+        program = os.path.join(self.scratch, name)
+        if not os.path.exists(program):
             subprocess.run(["cc", "-std=gnu17", "-O2", "-I/usr/include/postgresql", "-o", program,
-                            os.path.join(CLIENTS, "client.c"), "-lpq", "-lpthread"], check=True)
-            self.client_program = program
-        return [self.client_program, mode]
+                            os.path.join(CLIENTS, name + ".c"), "-Wl,--as-needed", "-lpq", "-lpthread", "-ldl"],
+                           check=True)
+        return program
+
+    def client(self, mode):
+        """The C client's command."""
+        return [self.build("client"), mode]
 
     def copy_of_libpq(self, name):
         """The system's libpq as a file of its own, in a directory of its own."""
@@ -381,7 +385,8 @@ def case_allowed_before_kill(bench):
 def exec_file(bench, action, text):
     """The text through PQexec of the C client, which maps it from a file."""
     path = bench.write(text + "\0", ".sql")
-    return bench.run(bench.policy(action, ["drop", "truncate"]), bench.client("exec") + [bench.server.unix(), "@" + path])
+    return bench.run(bench.policy(action, ["drop", "truncate"]),
+                     bench.client("exec") + [bench.server.unix(), "@" + path])
 
 
 def long_drop_case(length):
@@ -463,6 +468,21 @@ def case_copy_dlopen(bench):
 
 def case_copy_other_name(bench):
     check_copy(bench, dlopen(bench, bench.copy_of_libpq("addon.node")))
+
+
+def at_once_case(name):
+    """Copies that are new to the engine, by a program that sends as soon as it has loaded one."""
+    def case(bench):
+        tables = [bench.table(rows=1) for _ in range(20)]
+        pairs = [item for table in tables for item in (bench.copy_of_libpq(name), table)]
+        inner = 'while [ $# -gt 0 ]; do "$P" "$1" "$C" "drop table $2"; shift 2; done 2>/dev/null'
+        result = bench.run(bench.policy("kill", ["drop"]), ["sh", "-c", inner, "sh"] + pairs,
+                           {"C": bench.server.unix(), "P": bench.build("dlopen")})
+        gone = [table for table in tables if not bench.server.exists(table)]
+        expect(not gone, "%d of %d tables are gone" % (len(gone), len(tables)))
+        expect(len(result.sql(verdict="kill")) == len(tables), "%d kill events, not %d" % (
+            len(result.sql(verdict="kill")), len(tables)))
+    return case
 
 
 def case_copy_deleted(bench):
@@ -623,6 +643,8 @@ def cases():
         ("copy/library-path", case_copy_library_path),
         ("copy/dlopen", case_copy_dlopen),
         ("copy/other-name", case_copy_other_name),
+        ("copy/at-once", at_once_case("libpq.so.5")),
+        ("copy/other-name-at-once", at_once_case("addon.node")),
         ("copy/deleted", case_copy_deleted),
         ("copy/made-by-session", case_copy_made_by_session),
         ("copy/mapped-before", case_copy_mapped_before),

@@ -18,7 +18,7 @@ static void *remove_share(void *argument)
 
 	pthread_barrier_wait(&start);
 	for (long i = first; i < FILES; i += threads) {
-		char name[16];
+		char name[32];
 
 		snprintf(name, sizeof(name), "f%06ld", i);
 		unlinkat(directory, name, 0);

@@ -244,8 +244,7 @@ static void test_text(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(text_cases); i++) {
 		const struct text_case *c = &text_cases[i];
 		/* A copy of exactly its size, so that a read past its end is seen. */
-		_cleanup_free_
-		char *copy = malloc(c->length ? c->length : 1);
+		_cleanup_free_ char *copy = malloc(c->length ? c->length : 1);
 		_cleanup_buffer_ struct buffer buffer = {0};
 		struct span text = {copy, c->length};
 
@@ -380,6 +379,7 @@ static void test_result(void **state)
 	} cases[] = {
 		{0, 0, "\"result\":null"},
 		{0, OP_RESULT_KNOWN, "\"result\":0,"},
+		{3, OP_RESULT_KNOWN, "\"result\":0,"}, /* a descriptor */
 		{-1, OP_RESULT_KNOWN, "\"result\":-1,"},
 		{-513, OP_RESULT_KNOWN, "\"result\":null"},
 		{INT64_MIN, OP_RESULT_KNOWN, "\"result\":-9223372036854775808,"},
