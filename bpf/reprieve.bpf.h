@@ -167,7 +167,13 @@ MAP_OF(scratches, BPF_MAP_TYPE_ARRAY, __u32, struct scratch, SCRATCH_PER_CPU);
 MAP_OF(tasks, BPF_MAP_TYPE_HASH, __u32, struct task_entry, 32768);
 MAP_OF(sessions, BPF_MAP_TYPE_HASH, struct session_id, struct session_info, 4096);
 MAP_OF(cgroups, BPF_MAP_TYPE_HASH, __u64, __u32, 16384);
-MAP_OF(policies, BPF_MAP_TYPE_ARRAY, __u32, struct policy_image, 2);
+struct policies_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* a value of megabytes is no good through one allocation of the kernel's */
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct policy_image);
+};
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
 
 extern struct scratches_map scratches SEC(".maps");

@@ -50,8 +50,8 @@ struct rule_table {
 	__u8 verdict[RULES_MAX];
 };
 
-#define DFA_CELLS (1 << 18)
-#define DFA_STATES (1 << 13)
+#define DFA_CELLS (1 << 20)
+#define DFA_STATES (1 << 14)
 #define DFA_DEAD 0 /* state 0: nothing can match any more; it leads to itself on every byte */
 
 /* Automata that share one table. Floating globs of many rules multiply states, so paths may be spread over four. */

@@ -2,6 +2,7 @@
 #include "loader.h"
 
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <bpf/bpf.h>
@@ -19,6 +20,7 @@ struct guard {
 	struct bpf_link **links;
 	size_t link_count;
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
+	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	size_t ring_bytes;
 };
@@ -313,6 +315,17 @@ static int open_skeleton(struct guard *guard, const struct arming *arming)
 	return 0;
 }
 
+static int map_policies(struct guard *guard)
+{
+	void *policies = mmap(NULL, 2 * sizeof(*guard->policies), PROT_READ | PROT_WRITE, MAP_SHARED,
+			      bpf_map__fd(guard->skel->maps.policies), 0);
+
+	if (policies == MAP_FAILED)
+		return -errno;
+	guard->policies = policies;
+	return 0;
+}
+
 int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
 {
 	struct arming arming = {.facts = facts, .options = options};
@@ -333,6 +346,8 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	error = arming.btf ? open_skeleton(guard, &arming) : -errno;
 	if (!error)
 		error = reprieve__load(guard->skel);
+	if (!error)
+		error = map_policies(guard);
 	if (!error)
 		guard->skel->bss->settings.members_only = options->members_only;
 	if (!error)
@@ -356,6 +371,8 @@ void guard_free(struct guard *guard)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
 	bpf_link__destroy(guard->overwrite);
+	if (guard->policies)
+		munmap(guard->policies, 2 * sizeof(*guard->policies));
 	reprieve__destroy(guard->skel);
 	free(guard);
 }
@@ -415,6 +432,18 @@ static int set_users(struct guard *guard, uint32_t slot, const struct guard_poli
 	return 0;
 }
 
+/* Writes what is in use; cells and states beyond that are never reached, and their pages stay untouched. */
+static void copy_image(struct policy_image *to, const struct policy_image *from)
+{
+	size_t cells = MIN((size_t)from->dfa.states << from->dfa.shift, (size_t)DFA_CELLS);
+	size_t states = MIN((size_t)from->dfa.states, (size_t)DFA_STATES);
+
+	to->rules = from->rules;
+	memcpy(&to->dfa, &from->dfa, offsetof(struct dfa, next));
+	memcpy(to->dfa.next, from->dfa.next, cells * sizeof(from->dfa.next[0]));
+	memcpy(to->dfa.accept, from->dfa.accept, states * sizeof(from->dfa.accept[0]));
+}
+
 int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 {
 	const struct policy_image *image = policy->image;
@@ -423,8 +452,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 
 	if (error)
 		return error;
-	if (bpf_map__update_elem(guard->skel->maps.policies, &slot, sizeof(slot), image, sizeof(*image), BPF_ANY))
-		return -errno;
+	copy_image(&guard->policies[slot], image);
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;

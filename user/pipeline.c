@@ -175,6 +175,37 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, struct 
 	return error;
 }
 
+struct session_kill {
+	struct pipeline *pipeline;
+	const struct session *session;
+};
+
+static int kill_member(struct process *process, void *userdata)
+{
+	struct session_kill *kill = userdata;
+	struct actor actor = {.process = process->id};
+
+	if (process->session == kill->session && process->alive)
+		kill->pipeline->actions.kill(&actor, kill->pipeline->actions.userdata);
+	return 0;
+}
+
+/*
+ * `scope: session`: with the process, everything of its session that is known to live. A process forked meanwhile is
+ * met again here with its own next operation under the same rule.
+ */
+static void kill_session(struct pipeline *pipeline, const struct policy *policy, struct decision decision,
+			 uint32_t flags, const struct session *session)
+{
+	const struct policy_rule *rule = policy ? policy_rule(policy, decision.rule) : NULL;
+	struct session_kill kill = {pipeline, session};
+
+	if (!rule || rule->scope != SCOPE_SESSION || decision.verdict != VERDICT_KILL || !(flags & OP_ACTED) ||
+	    !session || !pipeline->actions.kill)
+		return;
+	sessions_for_each_process(pipeline->sessions, kill_member, &kill);
+}
+
 static int take_op(struct pipeline *pipeline, const struct event *event, struct process *process)
 {
 	struct decision kernel = {.rule = event->op.rule, .verdict = event->op.verdict};
@@ -182,6 +213,7 @@ static int take_op(struct pipeline *pipeline, const struct event *event, struct 
 
 	if (policy)
 		compare(pipeline, event, kernel, judge_op(policy, event));
+	kill_session(pipeline, policy, kernel, event->op.flags, process ? process->session : NULL);
 	return tell_op(pipeline, event, process, policy, kernel, NULL);
 }
 
@@ -282,6 +314,7 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	}
 	if (event->sql.flags & OP_CONSULT)
 		sql_answer(pipeline, event, decision.verdict);
+	kill_session(pipeline, policy, decision, event->sql.flags, process ? process->session : NULL);
 	if (pipeline->actions.outer_function)
 		sql.function = libpq_function_name(
 			pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
