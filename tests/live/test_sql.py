@@ -77,6 +77,9 @@ class Bench:
     def __init__(self, reprieve, server, scratch):
         self.reprieve, self.server, self.scratch = reprieve, server, scratch
         self.numbers = iter(range(1, 1 << 30))
+        self.policies = {}
+        self.daemons = {}
+        self.alone = False
         self.last = None
 
     def path(self, suffix=""):
@@ -95,32 +98,75 @@ class Bench:
         return name
 
     def policy(self, action, classes):
-        return self.write("version: 1\ndefault: allow\nrules:\n  - name: sql-%s\n    op: [sql]\n    sql: [%s]\n"
-                          "    action: %s\n" % (action, ", ".join(classes), action), ".yaml")
+        """One file for each policy, so that its sessions can share a daemon."""
+        text = ("version: 1\ndefault: allow\nrules:\n  - name: sql-%s\n    op: [sql]\n    sql: [%s]\n"
+                "    action: %s\n" % (action, ", ".join(classes), action))
+        if text not in self.policies:
+            self.policies[text] = self.write(text, ".yaml")
+        return self.policies[text]
+
+    def daemon(self, policy):
+        """The socket and the events of the daemon that guards by this policy, started on first use."""
+        if policy not in self.daemons:
+            socket, events = self.path(".sock"), self.path(".jsonl")
+            log = open(self.path(".log"), "w+", encoding="utf-8")
+            process = subprocess.Popen([self.reprieve, "daemon", "--policy", policy, "--socket", socket, "--events",
+                                        events, "--quiet"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.daemons[policy] = (process, socket, events)
+            for _ in range(1200):
+                with open(log.name, encoding="utf-8") as lines:
+                    if "guarding:" in lines.read():
+                        break
+                if process.poll() is not None:
+                    raise Failure("the daemon did not start: see %s" % log.name)
+                time.sleep(0.05)
+        return self.daemons[policy][1:]
+
+    def stop_daemons(self):
+        for process, _, _ in self.daemons.values():
+            process.terminate()
+        for process, _, _ in self.daemons.values():
+            process.wait()
 
     def start(self, policy, command, environment=None):
-        """A session in the background, with the path of its events."""
-        events = self.path(".jsonl")
+        """A session in the background, with how to find its events: by the daemon's, or by a guard of its own."""
         workspace = self.path(".workspace")
         os.mkdir(workspace)
+        if self.alone:
+            name, events = None, self.path(".jsonl")
+            how = ["--policy", policy, "--events", events]
+        else:
+            name = "session-%d" % next(self.numbers)
+            socket, events = self.daemon(policy)
+            how = ["--socket", socket, "--name", name]
         process = subprocess.Popen(
-            [self.reprieve, "run", "--policy", policy, "--events", events, "--workspace", workspace, "--"] + command,
+            [self.reprieve, "run"] + how + ["--workspace", workspace, "--"] + command,
             cwd=workspace, env=dict(os.environ, TMPDIR=workspace, **(environment or {})), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-        return process, events
+        return process, (events, name)
 
-    def finish(self, process, events):
+    def events(self, where):
+        """The session's events; of a daemon's, once the session has ended."""
+        path, name = where
+        if not name:
+            return read_events(path)
+        for _ in range(200):
+            events = [event for event in read_events(path) if event.get("session", {}).get("name") == name]
+            if any(event.get("change") == "end" for event in events):
+                break
+            time.sleep(0.05)
+        return events
+
+    def finish(self, process, where):
         try:
             output, errors = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, errors = process.communicate()
-            self.last = Result(-1, output.decode(errors="replace"), errors.decode(errors="replace"),
-                               read_events(events))
+            self.last = Result(-1, output.decode(errors="replace"), errors.decode(errors="replace"), self.events(where))
             raise Failure("the command did not end within %d s" % TIMEOUT) from None
         status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        self.last = Result(status, output.decode(errors="replace"), errors.decode(errors="replace"),
-                           read_events(events))
+        self.last = Result(status, output.decode(errors="replace"), errors.decode(errors="replace"), self.events(where))
         self.server_idle()
         return self.last
 
@@ -658,9 +704,14 @@ def cases():
     ]
 
 
+# Cases for which `reprieve run` guards by itself; the others share a daemon for each policy.
+ALONE = ("kill/psql", "descendant", "copy/dlopen")
+
+
 def run_case(bench, name, function):
     """One line of the result: ok, FAIL or skip."""
     bench.last = None
+    bench.alone = name.startswith(ALONE)
     try:
         function(bench)
     except Skip as reason:
@@ -707,9 +758,12 @@ def main():
     try:
         with postgres.Postgres() as server:
             bench = Bench(os.path.abspath(options.reprieve), server, scratch)
-            for name, function in chosen:
-                counts[run_case(bench, name, function)] += 1
-                sys.stdout.flush()
+            try:
+                for name, function in chosen:
+                    counts[run_case(bench, name, function)] += 1
+                    sys.stdout.flush()
+            finally:
+                bench.stop_daemons()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
