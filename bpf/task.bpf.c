@@ -405,6 +405,11 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
+	length = bpf_probe_read_kernel_str(scratch->given, PATH_BYTES, BPF_CORE_READ(bprm, filename));
+	scratch->given_length = length > 0 ? length - 1 : 0;
+	bpf_probe_read_kernel(scratch->out, scratch->given_length & (PATH_BYTES - 1), scratch->given);
+	scratch->out_length = scratch->given_length;
+	exec_text(slot, &scratch->rec.exec.filename);
 	file = BPF_CORE_READ(bprm, file);
 	BPF_CORE_READ_INTO(&exe, file, f_path);
 	path_into_out(slot, scratch, &exe);
@@ -412,8 +417,6 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	scratch->rec.exec.ino = BPF_CORE_READ(exe.dentry, d_inode, i_ino);
 	scratch->rec.exec.dev = BPF_CORE_READ(exe.dentry, d_sb, s_dev);
 	scratch->rec.exec.argc = BPF_CORE_READ(bprm, argc);
-	length = bpf_probe_read_kernel_str(scratch->given, PATH_BYTES, BPF_CORE_READ(bprm, filename));
-	scratch->given_length = length > 0 ? length - 1 : 0;
 	if (entry) {
 		scratch->rec.exec.agent = session_agent(slot, entry);
 	} else {

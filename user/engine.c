@@ -108,6 +108,12 @@ static void act_read_connection(const struct record_sql *record, struct connecti
 		connection_read(record, &library->functions.offsets, ret_connection);
 }
 
+static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
+{
+	(void)userdata;
+	return cgroup_path_by_id(cgroup, ret_path);
+}
+
 static void act_session_ended(const struct session *session, void *userdata)
 {
 	struct engine *engine = userdata;
@@ -262,6 +268,45 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *user
 	return 0;
 }
 
+struct missing {
+	const struct snapshot_entry *alive;
+	size_t count;
+	uint64_t time; /* before the snapshot, nanoseconds since boot */
+	struct buffer records;
+};
+
+static int note_missing(struct process *process, void *userdata)
+{
+	struct missing *missing = userdata;
+
+	if (process->id.start >= missing->time)
+		return 0;
+	for (size_t i = 0; i < missing->count; i++)
+		if (missing->alive[i].tgid == process->id.pid && missing->alive[i].start == process->id.start)
+			return 0;
+	return snapshot_exit_record(&process->id, &process->session->id, missing->time, &missing->records);
+}
+
+/* After a loss: processes that are no more, and whose exit nobody told, would keep their session alive for ever. */
+static void bury_missing(struct engine *engine)
+{
+	_cleanup_free_ struct snapshot_entry *alive = NULL;
+	struct missing missing = {.time = now_ns(CLOCK_BOOTTIME)};
+
+	if (guard_snapshot(engine->guard, &alive, &missing.count))
+		return;
+	missing.alive = alive;
+	sessions_for_each_process(pipeline_sessions(engine->pipeline), note_missing, &missing);
+	for (size_t at = 0; at < missing.records.length;) {
+		const struct record *record = (const struct record *)(missing.records.data + at);
+		size_t size = record->size;
+
+		pipeline_record(engine->pipeline, record, size);
+		at += size;
+	}
+	buffer_free(&missing.records);
+}
+
 /* Records that found the ring full, or our memory: told in the stream itself, where they are missing. */
 static void tell_losses(struct engine *engine)
 {
@@ -284,6 +329,8 @@ static void tell_losses(struct engine *engine)
 	loss.head = (struct record){.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss),
 				    .time = now_ns(CLOCK_BOOTTIME)};
 	pipeline_record(engine->pipeline, &loss, sizeof(loss));
+	if (loss.lost[RECORD_EXIT] || loss.lost[RECORD_FORK])
+		bury_missing(engine);
 	sinks_flush(engine->options.sinks);
 }
 
@@ -365,6 +412,7 @@ static int open_pipeline(struct engine *engine)
 					   .mapped = act_mapped,
 					   .outer_function = act_outer_function,
 					   .read_connection = act_read_connection,
+					   .cgroup_path = act_cgroup_path,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
 					   .userdata = engine};

@@ -332,6 +332,17 @@ static int take_loss(struct pipeline *pipeline, const struct event *event)
 	return error;
 }
 
+/* The kernel tells a cgroup by its number; its name is asked for once. */
+static void name_cgroup(struct pipeline *pipeline, const struct process *process)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (!process || !process->cgroup || process->cgroup->path || !pipeline->actions.cgroup_path)
+		return;
+	if (!pipeline->actions.cgroup_path(process->cgroup->id, &path, pipeline->actions.userdata))
+		sessions_name_cgroup(pipeline->sessions, process->cgroup->id, path);
+}
+
 static int take_event(struct pipeline *pipeline, struct event *event)
 {
 	struct process *process = NULL;
@@ -343,6 +354,10 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 	if (event->head.kind != RECORD_LOSS)
 		error = sessions_apply(pipeline->sessions, event, &process);
 	switch (event->head.kind) {
+	case RECORD_EXEC:
+	case RECORD_JOIN:
+		name_cgroup(pipeline, process);
+		return error;
 	case RECORD_OP:
 		return take_op(pipeline, event, process);
 	case RECORD_SQL:

@@ -29,6 +29,8 @@ struct pipeline_actions {
 	enum libpq_function (*outer_function)(const struct record_sql *record, void *userdata);
 	/* Where a statement goes; what is not learned stays empty. */
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
+	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
+	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
 	/* A session has ended. */
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */
