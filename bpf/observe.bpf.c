@@ -242,9 +242,11 @@ int enter_openat2(struct trace_event_raw_sys_enter *ctx)
 
 	call.dirfd = ctx->args[0];
 	call.name = ctx->args[1];
-	/* struct open_how begins with its flags; unreadable here, it is looked at by what the call opened. */
-	if (bpf_probe_read_user(&flags, sizeof(flags), (void *)ctx->args[2]))
+	/* struct open_how begins with its flags; where it cannot be read yet, it is at exit. */
+	if (bpf_probe_read_user(&flags, sizeof(flags), (void *)ctx->args[2])) {
 		flags = O_TRUNC;
+		call.new_name = ctx->args[2];
+	}
 	return enter_open(&call, flags);
 }
 
@@ -285,11 +287,17 @@ static __always_inline int exit_late(struct inflight *inflight, long result)
 	__u32 late = inflight->pending.late;
 	struct call call = inflight->pending.call;
 	__u32 flags = inflight->rec.flags;
+	__u64 open_flags = 0;
 	int slot;
 
 	scratch = enter_begin(&call, &slot);
 	if (!scratch)
 		return -1;
+	if (late == LATE_OPEN && call.new_name &&
+	    (bpf_probe_read_user(&open_flags, sizeof(open_flags), (void *)call.new_name) || !(open_flags & O_TRUNC))) {
+		scratch_release(slot);
+		return -1;
+	}
 	scratch->rec.op.flags = flags | OP_JUDGED_LATE | OP_RESULT_KNOWN;
 	scratch->rec.op.result = result;
 	if (late == LATE_OPEN && result >= 0) {

@@ -68,9 +68,49 @@ static __always_inline struct task_entry *task_join(__u32 tgid, struct task_entr
 	return entry;
 }
 
+/* The path of a struct path into out[]; empty where it cannot be told. */
+static __always_inline void path_into_out(__u32 slot, struct scratch *scratch, struct path *path)
+{
+	if (path_walk(slot, (__u64)path->dentry, (__u64)path->mnt) < 0)
+		scratch->out_length = 0;
+	else
+		path_forward(slot);
+}
+
+/* Makes a session known, with the task's working directory as its workspace; its path is left in out[]. */
+static __always_inline int session_new(__u32 slot, struct scratch *scratch, struct task_struct *task,
+				       struct task_entry *entry)
+{
+	struct session_info *info = (struct session_info *)scratch->given;
+	struct path pwd = {};
+
+	BPF_CORE_READ_INTO(&pwd, task, fs, pwd);
+	path_into_out(slot, scratch, &pwd);
+	__builtin_memset(info, 0, sizeof(*info));
+	info->agent = entry->agent;
+	info->ws_ino = BPF_CORE_READ(pwd.dentry, d_inode, i_ino);
+	info->ws_dev = BPF_CORE_READ(pwd.dentry, d_sb, s_dev);
+	if (scratch->out_length && scratch->out_length < WORKSPACE_BYTES) {
+		info->ws_name_length = scratch->out_length;
+		bpf_probe_read_kernel(info->ws_name, scratch->out_length & (WORKSPACE_BYTES - 1), scratch->out);
+	}
+	if (!bpf_map_update_elem(&sessions, &entry->session, info, BPF_NOEXIST))
+		return 0;
+	count(COUNT_SESSION_FULL);
+	return -1;
+}
+
+static __always_inline void exec_text(__u32 slot, struct text *ret_text)
+{
+	__u32 text = text_add(slot);
+
+	ret_text->offset = text >> 16;
+	ret_text->length = text;
+}
+
 /*
- * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins.
- * Tells by a join record. The workspace of such a session is given by userspace, if at all.
+ * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins: where
+ * that one stands is the workspace. Tells by a join record.
  */
 static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start)
 {
@@ -84,12 +124,16 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 		return 0;
 	entry.session.start = cgroup;
 	entry.agent = *agent;
-	if (!task_join(tgid, &entry))
-		return 0;
 	slot = record_begin(RECORD_JOIN);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
-		return 0;
+		return task_join(tgid, &entry) ? 0 : -1;
+	if (!bpf_map_lookup_elem(&sessions, &entry.session) && !session_new(slot, scratch, task, &entry)) {
+		scratch->rec.join.flags = EXEC_NEW_SESSION;
+		exec_text(slot, &scratch->rec.join.cwd);
+	}
+	if (!task_join(tgid, &entry))
+		goto out;
 	scratch->rec.join.actor.process.pid = tgid;
 	scratch->rec.join.actor.process.start = start;
 	scratch->rec.join.actor.session = entry.session;
@@ -97,9 +141,10 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 	bpf_probe_read_kernel_str(scratch->rec.join.actor.comm, COMM_BYTES, &task->comm);
 	scratch->rec.join.cgroup = cgroup;
 	scratch->rec.join.agent = entry.agent;
-	scratch->rec.join.flags = EXEC_BY_CGROUP;
+	scratch->rec.join.flags |= EXEC_BY_CGROUP;
 	scratch->pending.fixed = sizeof(struct record_join);
 	emit(slot, 0);
+out:
 	scratch_release(slot);
 	return 0;
 }
@@ -163,15 +208,6 @@ out:
 	return 0;
 }
 
-/* The path of a struct path into out[]; empty where it cannot be told. */
-static __always_inline void path_into_out(__u32 slot, struct scratch *scratch, struct path *path)
-{
-	if (path_walk(slot, (__u64)path->dentry, (__u64)path->mnt) < 0)
-		scratch->out_length = 0;
-	else
-		path_forward(slot);
-}
-
 /* A name that the process used, made absolute against its working directory, into out[]. */
 static __always_inline void name_into_out(__u32 slot, struct scratch *scratch)
 {
@@ -213,14 +249,6 @@ static __always_inline void exec_args(struct scratch *scratch, struct task_struc
 	rec->args.offset = sizeof(scratch->rec) + used;
 	rec->args.length = length;
 	scratch->pending.text_used = used + length;
-}
-
-static __always_inline void exec_text(__u32 slot, struct text *ret_text)
-{
-	__u32 text = text_add(slot);
-
-	ret_text->offset = text >> 16;
-	ret_text->length = text;
 }
 
 /*
@@ -286,29 +314,13 @@ __noinline int exec_agent(__u32 slot)
 /* A new session: its root is the process at hand, its workspace the directory it was started in. */
 static __always_inline int session_begin(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 agent)
 {
-	struct session_info *info = (struct session_info *)scratch->back;
 	struct task_entry entry = {};
-	struct path pwd = {};
 
 	entry.start = scratch->rec.exec.actor.process.start;
 	entry.session.start = entry.start;
 	entry.session.pid = scratch->rec.exec.actor.process.pid;
 	entry.agent = agent;
-	BPF_CORE_READ_INTO(&pwd, task, fs, pwd);
-	path_into_out(slot, scratch, &pwd);
-	__builtin_memset(info, 0, sizeof(*info));
-	info->agent = agent;
-	info->ws_ino = BPF_CORE_READ(pwd.dentry, d_inode, i_ino);
-	info->ws_dev = BPF_CORE_READ(pwd.dentry, d_sb, s_dev);
-	if (scratch->out_length && scratch->out_length < WORKSPACE_BYTES) {
-		info->ws_name_length = scratch->out_length;
-		bpf_probe_read_kernel(info->ws_name, scratch->out_length & (WORKSPACE_BYTES - 1), scratch->out);
-	}
-	if (bpf_map_update_elem(&sessions, &entry.session, info, BPF_ANY)) {
-		count(COUNT_SESSION_FULL);
-		return -1;
-	}
-	if (!task_join(entry.session.pid, &entry))
+	if (session_new(slot, scratch, task, &entry) || !task_join(entry.session.pid, &entry))
 		return -1;
 	scratch->rec.exec.actor.session = entry.session;
 	return 0;

@@ -100,7 +100,7 @@ struct record_join {
 	__u32 agent;
 	__u32 flags; /* EXEC_NEW_SESSION, EXEC_BY_CGROUP */
 	struct text cgroup_path;
-	__u32 zero;
+	struct text cwd; /* with EXEC_NEW_SESSION: of the process, the session's workspace */
 };
 
 enum op_flag {

@@ -144,7 +144,7 @@ static int begin_session(struct adoption *adoption, const struct snapshot_proces
 	int error;
 
 	snprintf(link, sizeof(link), "/proc/%u/cwd", process->pid);
-	if (process->flags & EXEC_BY_CGROUP || workspace_resolve(link, &place))
+	if (workspace_resolve(link, &place))
 		return guard_add_session(adoption->guard, &process->session, process->agent, 0, 0, NULL);
 	error = guard_add_session(adoption->guard, &process->session, process->agent, place.dev, place.ino, place.path);
 	workspace_done(&place);

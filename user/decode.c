@@ -25,7 +25,7 @@ static const struct layout layouts[RECORD_KIND_COUNT] = {
 	[RECORD_OP] = {FIXED(record_op), .texts = {TEXT(record_op, path), TEXT(record_op, new_path)}},
 	[RECORD_SQL] = {FIXED(record_sql), .texts = {TEXT(record_sql, statement)}},
 	[RECORD_MAP] = {FIXED(record_map), .texts = {TEXT(record_map, name)}},
-	[RECORD_JOIN] = {FIXED(record_join), .texts = {TEXT(record_join, cgroup_path)}},
+	[RECORD_JOIN] = {FIXED(record_join), .texts = {TEXT(record_join, cgroup_path), TEXT(record_join, cwd)}},
 	[RECORD_LOSS] = {.fixed = sizeof(struct record_loss), .least = sizeof(struct record)},
 };
 

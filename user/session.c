@@ -793,7 +793,9 @@ static int apply_join(struct sessions *sessions, const struct event *event, stru
 	*ret_process = process;
 	/* A cgroup's session begins with whoever joins first. */
 	if (event->join.flags & EXEC_NEW_SESSION || (!process->session->flags && !process->session->id.pid))
-		session_begin(process->session, event->join.flags, (struct span){NULL, 0});
+		r = session_begin(process->session, event->join.flags, event_text(event, event->join.cwd));
+	if (r < 0)
+		return r;
 	return process_join_cgroup(sessions, process, event->join.cgroup, event_text(event, event->join.cgroup_path));
 }
 
