@@ -42,28 +42,28 @@ struct bad_case {
 #define HEAD(member) offsetof(struct record, member)
 #define OP(member) offsetof(struct record_op, member)
 
-/* Each changes one field of a sound RECORD_OP of 200 + 4 bytes. */
+/* Each changes one field of a sound RECORD_OP of 4 bytes behind the fixed part. */
 static const struct bad_case bad_cases[] = {
 	{"size below a head", HEAD(size), 23, 4, -EBADMSG},
-	{"size past the bytes", HEAD(size), 205, 4, -EBADMSG},
+	{"size past the bytes", HEAD(size), sizeof(struct record_op) + 5, 4, -EBADMSG},
 	{"huge size", HEAD(size), 0xffffffff, 4, -EBADMSG},
 	{"kind 0", HEAD(kind), 0, 2, -EBADMSG},
 	{"unknown kind", HEAD(kind), RECORD_KIND_COUNT, 2, -EOPNOTSUPP},
 	{"last unknown kind", HEAD(kind), 0xffff, 2, -EOPNOTSUPP},
 	{"fixed below a head", HEAD(fixed), 23, 2, -EBADMSG},
 	{"fixed without an actor", HEAD(fixed), 87, 2, -EBADMSG},
-	{"fixed past the record", HEAD(fixed), 205, 2, -EBADMSG},
-	{"text inside the fixed part", OP(path), 199, 2, -EBADMSG},
+	{"fixed past the record", HEAD(fixed), sizeof(struct record_op) + 5, 2, -EBADMSG},
+	{"text inside the fixed part", OP(path), sizeof(struct record_op) - 1, 2, -EBADMSG},
 	{"text at the record's start", OP(path), 1, 2, -EBADMSG},
 	{"text past the end", OP(path) + 2, 5, 2, -EBADMSG},
 	{"text far past the end", OP(path) + 2, 0xffff, 2, -EBADMSG},
-	{"text offset past the end", OP(new_path), 205, 2, -EBADMSG},
+	{"text offset past the end", OP(new_path), sizeof(struct record_op) + 5, 2, -EBADMSG},
 	{"length without a place", OP(new_path) + 2, 1, 2, -EBADMSG},
 	{"unknown op", OP(op), OP_COUNT, 1, -EOPNOTSUPP},
 	{"unknown verdict", OP(verdict), VERDICT_COUNT, 1, -EOPNOTSUPP},
 	{"unknown tier", OP(tier), TIER_COUNT, 1, -EOPNOTSUPP},
 	{"no process", OP(actor) + offsetof(struct actor, process) + offsetof(struct process_id, pid), 0, 4, -EBADMSG},
-	{"text of no bytes at the end", OP(new_path), 204, 2, 0},
+	{"text of no bytes at the end", OP(new_path), sizeof(struct record_op) + 4, 2, 0},
 	{"largest op", OP(op), OP_COUNT - 1, 1, 0},
 };
 
