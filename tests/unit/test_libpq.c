@@ -30,6 +30,7 @@
 #include "libpq.h"
 
 #define SYSTEM_LIBPQ "libpq.so.5"
+#define BREAKPOINT 0xcc /* int3 */
 #define INNER_PROBES \
 	(1U << PQ_SEND_QUERY | 1U << PQ_SEND_QUERY_PARAMS | 1U << PQ_SEND_PREPARE | 1U << PQ_SEND_QUERY_PREPARED)
 #define ALL_PROBES (INNER_PROBES | 1U << PQ_FN)
@@ -90,13 +91,17 @@ static void check_addresses(void *library, const struct libpq_functions *functio
 static void check_bytes(void *library, const char *path, const struct libpq_functions *functions)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint8_t stored[8];
+	uint8_t stored[8], loaded[8];
 
 	for (int i = PQ_SEND_QUERY; i < PQ_FUNCTION_COUNT; i++) {
 		const struct libpq_place *place = &functions->place[i];
 
 		assert_int_equal(pread(fd, stored, sizeof(stored), (off_t)place->offset), sizeof(stored));
-		assert_memory_equal(stored, dlsym(library, libpq_function_name((unsigned int)i)), sizeof(stored));
+		memcpy(loaded, dlsym(library, libpq_function_name((unsigned int)i)), sizeof(loaded));
+		/* Where a guard runs on this machine, its breakpoint stands in the first byte. */
+		if (loaded[0] == BREAKPOINT)
+			loaded[0] = stored[0];
+		assert_memory_equal(stored, loaded, sizeof(stored));
 	}
 }
 
