@@ -184,18 +184,21 @@ static __always_inline bool rate_exceeded(struct scratch *scratch, const struct 
 	struct rate_value *value = bpf_map_lookup_elem(&rates, &key), first = {};
 	__u64 now = bpf_ktime_get_boot_ns(), window = rate->window, elapsed;
 
+	/* Of two that come first at the same time one makes the entry, and both count in it. */
 	if (!value) {
 		first.began = now;
-		first.count = 1;
 		bpf_map_update_elem(&rates, &key, &first, BPF_NOEXIST);
-		return 1 > rate->count;
+		value = bpf_map_lookup_elem(&rates, &key);
+		if (!value)
+			return 1 > rate->count;
 	}
-	elapsed = now - value->began;
+	/* Another CPU may have begun a window since `now`. */
+	elapsed = now > value->began ? now - value->began : 0;
 	if (elapsed >= window) {
 		value->before = elapsed < 2 * window ? value->count : 0;
 		value->count = 0;
 		value->began = elapsed < 2 * window ? value->began + window : now;
-		elapsed = now - value->began;
+		elapsed = now > value->began ? now - value->began : 0;
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	return value->count + value->before * (window - elapsed) / (window | 1) > rate->count;
