@@ -163,7 +163,7 @@ __noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 /* Rules for the user who acts; one look-up, and only where the policy has such rules. */
 static __always_inline void facts_user(struct scratch *scratch, const struct rule_table *table)
 {
-	struct user_key key = { .policy = scratch->policy, .uid = scratch->rec.op.actor.uid };
+	struct user_key key = {.policy = scratch->policy, .uid = scratch->rec.op.actor.uid};
 	struct rule_set *rules;
 
 	if (table->without[FAMILY_USER].word[0] == table->all.word[0] &&
@@ -178,9 +178,8 @@ static __always_inline void facts_user(struct scratch *scratch, const struct rul
 static __always_inline bool rate_exceeded(struct scratch *scratch, const struct rule_table *table,
 					  const struct rule_rate *rate)
 {
-	struct rate_key key = { .session = scratch->rec.op.actor.session,
-				.generation = table->generation,
-				.rule = rate->rule };
+	struct rate_key key = {
+		.session = scratch->rec.op.actor.session, .generation = table->generation, .rule = rate->rule};
 	struct rate_value *value = bpf_map_lookup_elem(&rates, &key), first = {};
 	__u64 now = bpf_ktime_get_boot_ns(), window = rate->window, elapsed;
 
@@ -439,7 +438,8 @@ __noinline int op_by_name(__u32 slot)
 	scratch->given_length = length ? length - 1 : 0;
 	/* Nothing can be lost under the new name where the call refuses to replace. */
 	if (scratch->rec.op.flags & OP_EXCHANGE || !(call->argument & 1 /* RENAME_NOREPLACE */))
-		op_judge_name(slot, 1, length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
+		op_judge_name(slot, 1,
+			      length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
 	else if (length < PATH_BYTES && path_base(slot, call->new_dirfd) >= 0 && path_join(slot) >= 0)
 		op_name_only(slot);
 	return 0;

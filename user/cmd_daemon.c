@@ -6,22 +6,27 @@
 
 #include "control.h"
 #include "engine.h"
+#include "metrics.h"
 #include "opts.h"
 
 struct daemon_options {
 	const char *policy;
 	const char *events;
+	const char *metrics;
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
 	bool quiet;
 };
 
-enum { OPTION_EVENTS = OPTION_OWN, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
+enum { OPTION_EVENTS = OPTION_OWN, OPTION_METRICS, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
 
 static const struct argp_option rows[] = {
-	{"policy", 'p', "FILE", 0, "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
+	{"policy", 'p', "FILE", 0,
+	 "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
+	{"metrics", OPTION_METRICS, "[HOST:]PORT", 0,
+	 "Serve metrics for Prometheus at http://HOST:PORT/metrics (HOST: 127.0.0.1 where none is given)", 0},
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing: record every verdict as what it would have been", 0},
 	{"tracepoints", OPTION_TRACEPOINTS, NULL, 0, "Use the signal tier even where the lsm tier works", 0},
 	{"ring", OPTION_RING, "KIB", 0, "Size of the ring buffer in KiB, a power of two (default: 32768)", 0},
@@ -53,6 +58,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_EVENTS:
 		own->events = argument;
+		return 0;
+	case OPTION_METRICS:
+		own->metrics = argument;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -87,6 +95,7 @@ struct daemon {
 	struct engine *engine;
 	struct control_server *server;
 	struct sinks *sinks;
+	struct metrics *metrics;
 };
 
 static void publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
@@ -157,7 +166,7 @@ static int handle_register(struct control_client *client, json_t *request, void 
 }
 
 static const struct control_command commands[] = {
-	{"status", handle_status},	{"sessions", handle_sessions}, {"policy", handle_policy},
+	{"status", handle_status},	 {"sessions", handle_sessions}, {"policy", handle_policy},
 	{"watch", control_handle_watch}, {"register", handle_register}, {},
 };
 
@@ -207,7 +216,27 @@ static int open_sinks(struct daemon *daemon, const struct daemon_options *own, c
 	if (!error && own->events)
 		error = sinks_add_file(daemon->sinks, own->events, VERDICT_ALLOW);
 	if (!error && !own->quiet)
-		error = sinks_add_people(daemon->sinks, STDERR_FILENO, VERDICT_ALERT, common->color && isatty(STDERR_FILENO));
+		error = sinks_add_people(daemon->sinks, STDERR_FILENO, VERDICT_ALERT,
+					 common->color && isatty(STDERR_FILENO));
+	return error;
+}
+
+static json_t *status_of(void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	return engine_status(daemon->engine);
+}
+
+static int open_metrics(struct daemon *daemon, const struct daemon_options *own)
+{
+	int error = own->metrics ? metrics_new(daemon->event, own->metrics, status_of, daemon, &daemon->metrics) : 0;
+
+	if (error == -EINVAL)
+		log_error("--metrics %s: no address to listen at; write PORT, HOST:PORT or [ADDRESS]:PORT",
+			  own->metrics);
+	else if (error)
+		log_error("--metrics %s: cannot listen there: %s", own->metrics, strerror(-error));
 	return error;
 }
 
@@ -254,6 +283,8 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 	error = engine_new(daemon->event, &options, &daemon->engine);
 	if (error)
 		return exit_code_of(error);
+	if (open_metrics(daemon, own))
+		return EXIT_FAILED;
 	tell_ready(daemon, common);
 	error = sd_event_loop(daemon->event);
 	sd_notify(0, "STOPPING=1");
@@ -274,6 +305,7 @@ int cmd_daemon(int argc, char **argv)
 	if (code)
 		return code;
 	code = run_daemon(&daemon, &own, &common);
+	metrics_free(daemon.metrics);
 	engine_free(daemon.engine);
 	control_server_free(daemon.server);
 	sinks_free(daemon.sinks);

@@ -234,6 +234,29 @@ static void print_mismatches(struct status *status)
 	putchar('\n');
 }
 
+static void print_sinks(struct status *status)
+{
+	const char *label = "Sinks";
+	json_t *sink;
+	size_t i;
+
+	json_array_foreach (json_object_get(status->object, "sinks"), i, sink) {
+		bool bad = number_of(sink, "lost") || json_is_true(json_object_get(sink, "failing"));
+
+		print_label(status, label);
+		label = "";
+		print_safe(status, text_of(sink, "name"));
+		if (bad)
+			paint(status, red);
+		printf(": %jd sent, %jd waiting, %jd lost%s", (intmax_t)number_of(sink, "sent"),
+		       (intmax_t)number_of(sink, "waiting"), (intmax_t)number_of(sink, "lost"),
+		       json_is_true(json_object_get(sink, "failing")) ? ", not reached at present" : "");
+		if (bad)
+			paint(status, plain);
+		putchar('\n');
+	}
+}
+
 static void print_libraries(struct status *status)
 {
 	const char *label = "Libraries";
@@ -273,8 +296,8 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,	  print_tiers,	   print_activity, print_losses,
-		print_mismatches, print_libraries, print_degraded,
+		print_head,	  print_tiers, print_activity,	print_losses,
+		print_mismatches, print_sinks, print_libraries, print_degraded,
 	};
 	struct status status = {object, color, 0};
 

@@ -215,9 +215,8 @@ static int install_policy(struct engine *engine, struct policy *policy)
 {
 	_cleanup_free_ struct policy_image *image = malloc(sizeof(*image));
 	_cleanup_free_ struct guard_user *users = NULL;
-	struct guard_policy kernel = {.image = image,
-				      .inspect = inspect_mode(engine, policy),
-				      .watch_execs = wants_exec(policy)};
+	struct guard_policy kernel = {
+		.image = image, .inspect = inspect_mode(engine, policy), .watch_execs = wants_exec(policy)};
 	int error;
 
 	if (!image)
@@ -235,6 +234,8 @@ static int install_policy(struct engine *engine, struct policy *policy)
 		return error;
 	engine->generation = image->rules.generation;
 	pipeline_set_policy(engine->pipeline, policy);
+	if (sinks_set_policy(engine->options.sinks, policy))
+		log_error("out of memory: not all sinks of the policy are in use");
 	return 0;
 }
 
@@ -326,8 +327,8 @@ static void tell_losses(struct engine *engine)
 	}
 	if (!any)
 		return;
-	loss.head = (struct record){.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss),
-				    .time = now_ns(CLOCK_BOOTTIME)};
+	loss.head = (struct record){
+		.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss), .time = now_ns(CLOCK_BOOTTIME)};
 	pipeline_record(engine->pipeline, &loss, sizeof(loss));
 	if (loss.lost[RECORD_EXIT] || loss.lost[RECORD_FORK])
 		bury_missing(engine);
@@ -620,6 +621,33 @@ static json_t *counts_json(const char *(*name)(unsigned int), const uint64_t *co
 	return object;
 }
 
+static json_t *by_op_json(const struct pipeline_counts *counts)
+{
+	json_t *object = json_object();
+
+	for (unsigned int op = 0; op < OP_COUNT; op++)
+		json_object_set_new(object, op_name(op), counts_json(verdict_name, counts->by_op[op], VERDICT_COUNT));
+	return object;
+}
+
+static void add_sink_row(const struct sink_state *state, void *userdata)
+{
+	const struct sink_counts *counts = &state->counts;
+
+	json_array_append_new(userdata,
+			      json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "type", state->type, "name", state->name,
+					"sent", (json_int_t)counts->sent, "lost", (json_int_t)counts->lost, "waiting",
+					(json_int_t)counts->waiting, "failing", counts->failing));
+}
+
+static json_t *sinks_json(struct engine *engine)
+{
+	json_t *array = json_array();
+
+	sinks_for_each(engine->options.sinks, add_sink_row, array);
+	return array;
+}
+
 static json_t *tiers_json(struct engine *engine)
 {
 	const struct guard_tier *tiers = guard_tiers(engine->guard);
@@ -657,9 +685,9 @@ static json_t *kernel_counters_json(struct engine *engine)
 		enum counter counter;
 		const char *name;
 	} rows[] = {
-		{COUNT_SCRATCH_BUSY, "scratch_busy"},	{COUNT_INFLIGHT_FULL, "inflight_full"},
-		{COUNT_PATH_UNKNOWN, "path_unknown"},	{COUNT_SIGNAL_FAILED, "signal_failed"},
-		{COUNT_TASK_FULL, "task_full"},		{COUNT_SESSION_FULL, "session_full"},
+		{COUNT_SCRATCH_BUSY, "scratch_busy"}, {COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"}, {COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},	      {COUNT_SESSION_FULL, "session_full"},
 		{COUNT_ARGS_UNREAD, "args_unread"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
@@ -730,18 +758,18 @@ json_t *engine_status(struct engine *engine)
 	json_t *both;
 
 	engine_drain(engine);
-	both = json_pack("{s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
-			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT));
-	return json_pack("{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o}",
-			 "version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
-			 (json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel",
-			 engine->facts.release, "mode", observe ? "observe" : "enforce", "policy",
-			 policy_summary_json(policy), "tiers", tiers_json(engine), "sessions",
-			 (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)), "processes",
-			 living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches", (json_int_t)counts->mismatches, "consulted",
-			 (json_int_t)counts->consulted, "ring", "bytes", (json_int_t)guard_ring_bytes(engine->guard),
-			 "kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
-			 libraries_json(engine));
+	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
+			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
+	return json_pack(
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o, s:o}",
+		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
+		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
+		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
+		tiers_json(engine), "sessions", (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)),
+		"processes", living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches",
+		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
+		(json_int_t)guard_ring_bytes(engine->guard), "kernel_counters", kernel_counters_json(engine),
+		"degraded", degraded_json(engine), "libraries", libraries_json(engine), "sinks", sinks_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

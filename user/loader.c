@@ -113,7 +113,8 @@ static const struct tier_row tier_rows[] = {
 	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
 	 "plain writes into a file and shared mappings are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
-	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction", "a denial or a hold cannot be given yet"},
+	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction",
+	 "a denial or a hold cannot be given yet"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -276,7 +277,7 @@ static int attach_all(struct guard *guard)
 	struct bpf_program *program;
 	int error;
 
-	bpf_object__for_each_program(program, guard->skel->obj) {
+	bpf_object__for_each_program (program, guard->skel->obj) {
 		if (!bpf_program__autoload(program))
 			continue;
 		error = attach_one(guard, program, program_row(bpf_program__name(program)));
@@ -305,7 +306,7 @@ static int open_skeleton(struct guard *guard, const struct arming *arming)
 	if (bpf_map__set_max_entries(guard->skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(guard->skel->maps.ring, guard->ring_bytes))
 		return -EINVAL;
-	bpf_object__for_each_program(program, guard->skel->obj) {
+	bpf_object__for_each_program (program, guard->skel->obj) {
 		const struct program_row *row = program_row(bpf_program__name(program));
 
 		if (!row)
@@ -426,7 +427,8 @@ static int set_users(struct guard *guard, uint32_t slot, const struct guard_poli
 		bpf_map__delete_elem(map, &key, sizeof(key), 0);
 	for (size_t i = 0; i < policy->user_count; i++) {
 		key = (struct user_key){.policy = slot, .uid = policy->users[i].uid};
-		if (bpf_map__update_elem(map, &key, sizeof(key), &policy->users[i].rules, sizeof(struct rule_set), BPF_ANY))
+		if (bpf_map__update_elem(map, &key, sizeof(key), &policy->users[i].rules, sizeof(struct rule_set),
+					 BPF_ANY))
 			return -errno;
 	}
 	return 0;
@@ -472,9 +474,8 @@ int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t
 		memcpy(info.ws_name, ws_name, length);
 		info.ws_name_length = length;
 	}
-	return bpf_map__update_elem(guard->skel->maps.sessions, id, sizeof(*id), &info, sizeof(info), BPF_ANY) ?
-		       -errno :
-		       0;
+	return bpf_map__update_elem(guard->skel->maps.sessions, id, sizeof(*id), &info, sizeof(info), BPF_ANY) ? -errno
+													       : 0;
 }
 
 void guard_remove_session(struct guard *guard, const struct session_id *id)
@@ -488,9 +489,8 @@ int guard_add_task(struct guard *guard, const struct process_id *process, const 
 	struct task_entry entry = {.start = process->start, .session = *session, .agent = agent};
 	uint32_t pid = process->pid;
 
-	return bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY) ?
-		       -errno :
-		       0;
+	return bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY) ? -errno
+														: 0;
 }
 
 int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session)
@@ -511,10 +511,9 @@ void guard_remove_task(struct guard *guard, uint32_t pid)
 
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
 {
-	return bpf_map__update_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent),
-				    BPF_ANY) ?
-		       -errno :
-		       0;
+	return bpf_map__update_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent), BPF_ANY)
+		       ? -errno
+		       : 0;
 }
 
 static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_function function)

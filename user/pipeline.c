@@ -32,7 +32,7 @@ static bool is_ignored(const struct pipeline *pipeline, const struct session_id 
 /* The line in the buffer to everybody. */
 static void give_out(struct pipeline *pipeline, const struct session *session, int op, enum verdict verdict)
 {
-	sinks_write(pipeline->sinks, pipeline->line.data, pipeline->line.length, verdict);
+	sinks_write(pipeline->sinks, pipeline->line.data, pipeline->line.length, op, verdict);
 	if (pipeline->actions.publish)
 		pipeline->actions.publish(pipeline->line.data, pipeline->line.length, session, op, verdict,
 					  pipeline->actions.userdata);
@@ -167,6 +167,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, struct 
 		report.rule = policy_rule_name(policy, decision.rule);
 	pipeline->counts.ops[op] += 1;
 	pipeline->counts.verdicts[decision.verdict] += 1;
+	pipeline->counts.by_op[op][decision.verdict] += 1;
 	if (session)
 		session_count(session, event, decision.verdict);
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
@@ -316,8 +317,8 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 		sql_answer(pipeline, event, decision.verdict);
 	kill_session(pipeline, policy, decision, event->sql.flags, process ? process->session : NULL);
 	if (pipeline->actions.outer_function)
-		sql.function = libpq_function_name(
-			pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
+		sql.function =
+			libpq_function_name(pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
 	error = tell_op(pipeline, event, process, policy, decision, &sql);
 	sql_judgement_done(&judgement);
 	return error;

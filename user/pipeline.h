@@ -19,7 +19,8 @@ struct pipeline;
 
 struct pipeline_actions {
 	/* A statement's text from the stopped process, malloc'ed, at most SQL_TEXT_MAX + 1 bytes. Negative errno. */
-	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length, void *userdata);
+	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
+			 void *userdata);
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
@@ -42,6 +43,7 @@ struct pipeline_actions {
 struct pipeline_counts {
 	uint64_t ops[OP_COUNT];
 	uint64_t verdicts[VERDICT_COUNT];
+	uint64_t by_op[OP_COUNT][VERDICT_COUNT];
 	uint64_t mismatches; /* the kernel and userspace decided differently: a defect */
 	uint64_t malformed;
 	uint64_t consulted; /* processes that stood stopped until userspace had decided */

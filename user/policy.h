@@ -78,6 +78,10 @@ struct policy_agent {
 	size_t pod_label_count;
 };
 
+#define SINK_SIZE_DEFAULT ((uint64_t)64 << 20)
+#define SINK_KEEP_DEFAULT 5
+#define SINK_KEEP_MAX 1000
+
 enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_TYPE_COUNT };
 
 struct policy_sink {
@@ -85,6 +89,8 @@ struct policy_sink {
 	uint8_t min; /* enum verdict: events below it are not sent there */
 	uint32_t ops; /* mask of 1 << enum op; 0: all */
 	char *path; /* SINK_FILE */
+	uint64_t size; /* SINK_FILE: bytes it may grow to before it is renamed */
+	uint32_t keep; /* SINK_FILE: renamed files that stay */
 	char *url; /* SINK_WEBHOOK */
 	char *secret_env; /* SINK_WEBHOOK: the variable that holds the key; may be NULL */
 };

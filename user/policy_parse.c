@@ -911,14 +911,26 @@ static int parse_rules(struct loader *loader, const struct yaml_node *value, voi
 
 /* --- Sinks --- */
 
-enum sink_field { SINK_F_TYPE, SINK_F_PATH, SINK_F_URL, SINK_F_SECRET, SINK_F_MIN, SINK_F_OP, SINK_FIELD_COUNT };
+enum sink_field {
+	SINK_F_TYPE,
+	SINK_F_PATH,
+	SINK_F_SIZE,
+	SINK_F_KEEP,
+	SINK_F_URL,
+	SINK_F_SECRET,
+	SINK_F_MIN,
+	SINK_F_OP,
+	SINK_FIELD_COUNT
+};
 
 static const struct {
 	const char *name;
 	bool takes[SINK_FIELD_COUNT], needs[SINK_FIELD_COUNT];
 } sink_types[SINK_TYPE_COUNT] = {
 	[SINK_STDOUT] = {"stdout", {}, {}},
-	[SINK_FILE] = {"file", {[SINK_F_PATH] = true}, {[SINK_F_PATH] = true}},
+	[SINK_FILE] = {"file",
+		       {[SINK_F_PATH] = true, [SINK_F_SIZE] = true, [SINK_F_KEEP] = true},
+		       {[SINK_F_PATH] = true}},
 	[SINK_JOURNALD] = {"journald", {}, {}},
 	[SINK_SYSLOG] = {"syslog", {}, {}},
 	[SINK_WEBHOOK] = {"webhook", {[SINK_F_URL] = true, [SINK_F_SECRET] = true}, {[SINK_F_URL] = true}},
@@ -949,6 +961,43 @@ static int parse_sink_path(struct loader *loader, const struct yaml_node *value,
 	return parse_text(loader, value, field);
 }
 
+/* Bytes, with K, M or G for powers of 1024. */
+static int read_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "KMG";
+	size_t digits = strspn(text, "0123456789");
+	const char *unit = text[digits] ? strchr(units, text[digits]) : NULL;
+	unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
+
+	if (!digits || digits > 6 || (text[digits] && (!unit || text[digits + 1])))
+		return -EINVAL;
+	*ret = strtoull(text, NULL, 10) << shift;
+	return *ret >= 4096 ? 0 : -EINVAL;
+}
+
+static int parse_size(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	if (!want_kind(loader, value, YAML_KIND_SCALAR, "a size such as 64M"))
+		return 0;
+	if (read_size(value->text, field))
+		note(loader, value, "\"%.32s\" is no size; write 512K, 64M or 2G, at least 4K", value->text);
+	return 0;
+}
+
+static int parse_keep(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	size_t digits;
+
+	if (!want_kind(loader, value, YAML_KIND_SCALAR, "a number such as 5"))
+		return 0;
+	digits = strspn(value->text, "0123456789");
+	if (!digits || digits > 4 || value->text[digits] || atoi(value->text) > SINK_KEEP_MAX)
+		note(loader, value, "\"%.32s\" is no number from 0 to %d", value->text, SINK_KEEP_MAX);
+	else
+		*(uint32_t *)field = (uint32_t)atoi(value->text);
+	return 0;
+}
+
 static int parse_sink_url(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	bool known = value->kind != YAML_KIND_SCALAR || starts_with(value->text, "https://") ||
@@ -962,6 +1011,8 @@ static int parse_sink_url(struct loader *loader, const struct yaml_node *value, 
 static const struct field sink_fields[SINK_FIELD_COUNT] = {
 	[SINK_F_TYPE] = {"type", parse_sink_type, offsetof(struct policy_sink, type), true},
 	[SINK_F_PATH] = {"path", parse_sink_path, offsetof(struct policy_sink, path), false},
+	[SINK_F_SIZE] = {"size", parse_size, offsetof(struct policy_sink, size), false},
+	[SINK_F_KEEP] = {"keep", parse_keep, offsetof(struct policy_sink, keep), false},
 	[SINK_F_URL] = {"url", parse_sink_url, offsetof(struct policy_sink, url), false},
 	[SINK_F_SECRET] = {"secret_env", parse_text, offsetof(struct policy_sink, secret_env), false},
 	[SINK_F_MIN] = {"min", parse_verdict, offsetof(struct policy_sink, min), false},
@@ -992,7 +1043,7 @@ static int parse_sink(struct loader *loader, const struct yaml_node *value)
 	if (!grown)
 		return -ENOMEM;
 	policy->sinks = grown;
-	grown[policy->sink_count] = (struct policy_sink){};
+	grown[policy->sink_count] = (struct policy_sink){.size = SINK_SIZE_DEFAULT, .keep = SINK_KEEP_DEFAULT};
 	r = parse_map(loader, value, "a sink", sink_fields, SINK_FIELD_COUNT, &grown[policy->sink_count++], keys);
 	if (!r && loader->errors->errors == errors)
 		check_sink(loader, value, &grown[policy->sink_count - 1], keys);

@@ -105,7 +105,7 @@ static void try_one(const struct trial *trial, struct probe *ret_probe)
 	if (!self)
 		return;
 	self->rodata->self_pid = getpid();
-	bpf_object__for_each_program(program, self->obj) {
+	bpf_object__for_each_program (program, self->obj) {
 		bool match = streq(bpf_program__name(program), trial->program);
 
 		bpf_program__set_autoload(program, match);

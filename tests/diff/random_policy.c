@@ -36,8 +36,8 @@ bool one_in(uint32_t times)
 
 /* Few and alike, so that the globs of different rules overlap. */
 static const char *const words[] = {
-	"srv", "app", "home", "var", "data", "uploads", "tmp", "a", "b", "ab", "x.log", ".git", "HEAD", "node_modules",
-	"\xc3\xbc", "we ird", "shared", "1", "db-2", "_",
+	"srv",	 "app",	 "home", "var",		 "data",     "uploads", "tmp",	  "a", "b",    "ab",
+	"x.log", ".git", "HEAD", "node_modules", "\xc3\xbc", "we ird",	"shared", "1", "db-2", "_",
 };
 
 static const char *const suffixes[] = {".log", ".jpg", "~", ".tmp.1"};
@@ -45,7 +45,8 @@ static const char *const suffixes[] = {".log", ".jpg", "~", ".tmp.1"};
 struct glob_draft {
 	struct buffer glob;
 	struct buffer sample;
-	uint32_t floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
+	uint32_t
+		floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
 	bool crowded; /* many rules: fewer wildcards, for the same reason */
 };
 
@@ -81,8 +82,8 @@ static void add_star(struct glob_draft *draft)
 
 static void add_class(struct glob_draft *draft)
 {
-	static const char *const classes[][2] = {{"[a-c]", "b"}, {"[!a-z]", "Q"}, {"[^0-9]", "\xc3\xa4"},
-						 {"[0-9_]", "_"}, {"?", "z"},	  {"\\*", "*"}};
+	static const char *const classes[][2] = {{"[a-c]", "b"},  {"[!a-z]", "Q"}, {"[^0-9]", "\xc3\xa4"},
+						 {"[0-9_]", "_"}, {"?", "z"},	   {"\\*", "*"}};
 	const char *const *class = PICK(classes);
 
 	if (one_in(2))

@@ -191,7 +191,8 @@ static void print_decision(const struct test *test, const char *title, const str
 
 static void print_difference(const struct test *test, const struct decide_case *one, const struct decision *outside)
 {
-	fprintf(stderr, "--- a difference; the policy:\n%s--- the case: %s, flags %#x, workspace %" PRIu64 " \"%.*s\"\n",
+	fprintf(stderr,
+		"--- a difference; the policy:\n%s--- the case: %s, flags %#x, workspace %" PRIu64 " \"%.*s\"\n",
 		policy_text(test->random->policy), one->kind == CASE_RECORD ? "a record" : "facts", one->flags,
 		(uint64_t)one->ws_ino, (int)one->ws_name_length, one->ws_name);
 	for (size_t i = 0; i < ARRAY_SIZE(one->name); i++)
@@ -347,8 +348,8 @@ static void print_tally(const struct tally *tally)
 	printf("%" PRIu64 " policies (%" PRIu64 " drawn again); of the decisions ", tally->policies, tally->redrawn);
 	for (unsigned int i = 0; i < VERDICT_COUNT; i++)
 		printf("%" PRIu64 " %s, ", tally->by_verdict[i], verdict_name(i));
-	printf("%" PRIu64 " by default, %" PRIu64 " by a rule past the 64th, %" PRIu64 " uncertain\n", tally->by_default,
-	       tally->second_word, tally->uncertain);
+	printf("%" PRIu64 " by default, %" PRIu64 " by a rule past the 64th, %" PRIu64 " uncertain\n",
+	       tally->by_default, tally->second_word, tally->uncertain);
 	printf("%" PRIu64 " paths matched, %" PRIu64 " matched path_not, %" PRIu64 " lie above one; %" PRIu64
 	       " records, %" PRIu64 " of them decided by the new name\n",
 	       tally->matched, tally->excluded, tally->above, tally->records, tally->by_new_path);
@@ -371,7 +372,7 @@ static int load(struct test *test)
 	test->skel = decide__open();
 	if (!test->skel)
 		return -errno;
-	bpf_object__for_each_program(program, test->skel->obj)
+	bpf_object__for_each_program (program, test->skel->obj)
 		bpf_program__set_autoload(program, program == test->skel->progs.run_cases);
 	bpf_map__set_max_entries(test->skel->maps.ring, (uint32_t)sysconf(_SC_PAGESIZE));
 	if (decide__load(test->skel))

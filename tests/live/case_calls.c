@@ -50,20 +50,62 @@ static const char *here(const char *name)
 	return text("%s/%s", getcwd(cwd, sizeof(cwd)), name);
 }
 
-static long call_unlink(void) { return ret(syscall(SYS_unlink, "f")); }
-static long call_unlinkat(void) { return ret(syscall(SYS_unlinkat, AT_FDCWD, here("f"), 0)); }
-static long call_unlinkat_fd(void) { return ret(syscall(SYS_unlinkat, dir_fd("sub"), "s", 0)); }
-static long call_unlink_missing(void) { return ret(syscall(SYS_unlink, "missing")); }
-static long call_unlink_link(void) { return ret(syscall(SYS_unlink, "link")); }
-static long call_rmdir(void) { return ret(syscall(SYS_rmdir, "d")); }
-static long call_rmdir_full(void) { return ret(syscall(SYS_rmdir, "sub")); }
-static long call_removedir(void) { return ret(syscall(SYS_unlinkat, AT_FDCWD, "d", AT_REMOVEDIR)); }
-static long call_rename(void) { return ret(syscall(SYS_rename, "f", "new")); }
-static long call_rename_over(void) { return ret(syscall(SYS_rename, "f", "g")); }
-static long call_rename_dir(void) { return ret(syscall(SYS_rename, "sub", "moved")); }
-static long call_renameat(void) { return ret(syscall(SYS_renameat, AT_FDCWD, "f", dir_fd("sub"), "new")); }
-static long call_renameat2(void) { return ret(syscall(SYS_renameat2, dir_fd("sub"), "s", AT_FDCWD, "new", 0)); }
-static long call_renameat2_over(void) { return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", 0)); }
+static long call_unlink(void)
+{
+	return ret(syscall(SYS_unlink, "f"));
+}
+static long call_unlinkat(void)
+{
+	return ret(syscall(SYS_unlinkat, AT_FDCWD, here("f"), 0));
+}
+static long call_unlinkat_fd(void)
+{
+	return ret(syscall(SYS_unlinkat, dir_fd("sub"), "s", 0));
+}
+static long call_unlink_missing(void)
+{
+	return ret(syscall(SYS_unlink, "missing"));
+}
+static long call_unlink_link(void)
+{
+	return ret(syscall(SYS_unlink, "link"));
+}
+static long call_rmdir(void)
+{
+	return ret(syscall(SYS_rmdir, "d"));
+}
+static long call_rmdir_full(void)
+{
+	return ret(syscall(SYS_rmdir, "sub"));
+}
+static long call_removedir(void)
+{
+	return ret(syscall(SYS_unlinkat, AT_FDCWD, "d", AT_REMOVEDIR));
+}
+static long call_rename(void)
+{
+	return ret(syscall(SYS_rename, "f", "new"));
+}
+static long call_rename_over(void)
+{
+	return ret(syscall(SYS_rename, "f", "g"));
+}
+static long call_rename_dir(void)
+{
+	return ret(syscall(SYS_rename, "sub", "moved"));
+}
+static long call_renameat(void)
+{
+	return ret(syscall(SYS_renameat, AT_FDCWD, "f", dir_fd("sub"), "new"));
+}
+static long call_renameat2(void)
+{
+	return ret(syscall(SYS_renameat2, dir_fd("sub"), "s", AT_FDCWD, "new", 0));
+}
+static long call_renameat2_over(void)
+{
+	return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", 0));
+}
 
 static long call_rename_noreplace(void)
 {
@@ -80,18 +122,54 @@ static long call_rename_exchange(void)
 	return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", RENAME_EXCHANGE));
 }
 
-static long call_truncate(void) { return ret(syscall(SYS_truncate, "f", 1)); }
-static long call_ftruncate(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 2)); }
-static long call_ftruncate_grows(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 100)); }
-static long call_ftruncate_same(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), F_BYTES)); }
-static long call_creat(void) { return ret(syscall(SYS_creat, "f", 0644)); }
-static long call_creat_new(void) { return ret(syscall(SYS_creat, "new", 0644)); }
-static long call_open(void) { return ret(syscall(SYS_open, "f", O_WRONLY | O_TRUNC)); }
-static long call_open_new(void) { return ret(syscall(SYS_open, "new", O_WRONLY | O_CREAT | O_TRUNC, 0644)); }
-static long call_open_plain(void) { return ret(syscall(SYS_open, "f", O_RDWR)); }
-static long call_openat(void) { return ret(syscall(SYS_openat, dir_fd("sub"), "s", O_WRONLY | O_TRUNC | O_CREAT, 0644)); }
-static long call_open_null(void) { return ret(syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_TRUNC)); }
-static long call_open_append(void) { return ret(syscall(SYS_openat, AT_FDCWD, "f", O_WRONLY | O_APPEND)); }
+static long call_truncate(void)
+{
+	return ret(syscall(SYS_truncate, "f", 1));
+}
+static long call_ftruncate(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 2));
+}
+static long call_ftruncate_grows(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 100));
+}
+static long call_ftruncate_same(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), F_BYTES));
+}
+static long call_creat(void)
+{
+	return ret(syscall(SYS_creat, "f", 0644));
+}
+static long call_creat_new(void)
+{
+	return ret(syscall(SYS_creat, "new", 0644));
+}
+static long call_open(void)
+{
+	return ret(syscall(SYS_open, "f", O_WRONLY | O_TRUNC));
+}
+static long call_open_new(void)
+{
+	return ret(syscall(SYS_open, "new", O_WRONLY | O_CREAT | O_TRUNC, 0644));
+}
+static long call_open_plain(void)
+{
+	return ret(syscall(SYS_open, "f", O_RDWR));
+}
+static long call_openat(void)
+{
+	return ret(syscall(SYS_openat, dir_fd("sub"), "s", O_WRONLY | O_TRUNC | O_CREAT, 0644));
+}
+static long call_open_null(void)
+{
+	return ret(syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_TRUNC));
+}
+static long call_open_append(void)
+{
+	return ret(syscall(SYS_openat, AT_FDCWD, "f", O_WRONLY | O_APPEND));
+}
 
 static long open_how(const char *path, uint64_t flags, uint64_t mode)
 {
@@ -100,21 +178,40 @@ static long open_how(const char *path, uint64_t flags, uint64_t mode)
 	return ret(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how)));
 }
 
-static long call_openat2(void) { return open_how("f", O_WRONLY | O_TRUNC, 0); }
-static long call_openat2_new(void) { return open_how("new", O_WRONLY | O_CREAT | O_TRUNC, 0644); }
+static long call_openat2(void)
+{
+	return open_how("f", O_WRONLY | O_TRUNC, 0);
+}
+static long call_openat2_new(void)
+{
+	return open_how("new", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+}
 
 static long fallocate_big(int mode)
 {
 	return ret(syscall(SYS_fallocate, open("big", O_RDWR), mode, 0, BIG_BYTES / 4));
 }
 
-static long call_punch(void) { return fallocate_big(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE); }
-static long call_collapse(void) { return fallocate_big(FALLOC_FL_COLLAPSE_RANGE); }
-static long call_zero(void) { return fallocate_big(FALLOC_FL_ZERO_RANGE); }
-static long call_allocate(void) { return fallocate_big(0); }
+static long call_punch(void)
+{
+	return fallocate_big(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
+static long call_collapse(void)
+{
+	return fallocate_big(FALLOC_FL_COLLAPSE_RANGE);
+}
+static long call_zero(void)
+{
+	return fallocate_big(FALLOC_FL_ZERO_RANGE);
+}
+static long call_allocate(void)
+{
+	return fallocate_big(0);
+}
 
 #define FD 0 /* a descriptor: any number */
-#define GONE(function, operation, file, bytes) .call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
+#define GONE(function, operation, file, bytes) \
+	.call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
 
 #define KEPT(function) .call = function, .replaced = -1
 
@@ -252,16 +349,46 @@ static void run_call(struct live *live)
 
 const struct actor call_actors[] = {{"call", act_call}, {}};
 
-#define ROW(number, name) {"call-" name, NEEDS_DAEMON, run_call, &cases[number]}
+#define ROW(number, name)                                            \
+	{                                                            \
+		"call-" name, NEEDS_DAEMON, run_call, &cases[number] \
+	}
 
 const struct row call_rows[] = {
-	ROW(0, "unlink"), ROW(1, "unlinkat"), ROW(2, "unlinkat-dirfd"), ROW(3, "unlink-missing"), ROW(4, "unlink-symlink"),
-	ROW(5, "rmdir"), ROW(6, "rmdir-not-empty"), ROW(7, "unlinkat-removedir"), ROW(8, "rename"), ROW(9, "rename-over"),
-	ROW(10, "rename-directory"), ROW(11, "renameat"), ROW(12, "renameat2"), ROW(13, "renameat2-over"),
-	ROW(14, "renameat2-noreplace"), ROW(15, "renameat2-noreplace-there"), ROW(16, "renameat2-exchange"),
-	ROW(17, "truncate"), ROW(18, "ftruncate"), ROW(19, "ftruncate-grows"), ROW(20, "ftruncate-same"), ROW(21, "creat"),
-	ROW(22, "creat-new"), ROW(23, "open-truncates"), ROW(24, "open-new"), ROW(25, "open-plain"), ROW(26, "open-append"),
-	ROW(27, "open-dev-null"), ROW(28, "openat-truncates"), ROW(29, "openat2-truncates"), ROW(30, "openat2-new"),
-	ROW(31, "fallocate-punch"), ROW(32, "fallocate-collapse"), ROW(33, "fallocate-zero"), ROW(34, "fallocate-only"),
+	ROW(0, "unlink"),
+	ROW(1, "unlinkat"),
+	ROW(2, "unlinkat-dirfd"),
+	ROW(3, "unlink-missing"),
+	ROW(4, "unlink-symlink"),
+	ROW(5, "rmdir"),
+	ROW(6, "rmdir-not-empty"),
+	ROW(7, "unlinkat-removedir"),
+	ROW(8, "rename"),
+	ROW(9, "rename-over"),
+	ROW(10, "rename-directory"),
+	ROW(11, "renameat"),
+	ROW(12, "renameat2"),
+	ROW(13, "renameat2-over"),
+	ROW(14, "renameat2-noreplace"),
+	ROW(15, "renameat2-noreplace-there"),
+	ROW(16, "renameat2-exchange"),
+	ROW(17, "truncate"),
+	ROW(18, "ftruncate"),
+	ROW(19, "ftruncate-grows"),
+	ROW(20, "ftruncate-same"),
+	ROW(21, "creat"),
+	ROW(22, "creat-new"),
+	ROW(23, "open-truncates"),
+	ROW(24, "open-new"),
+	ROW(25, "open-plain"),
+	ROW(26, "open-append"),
+	ROW(27, "open-dev-null"),
+	ROW(28, "openat-truncates"),
+	ROW(29, "openat2-truncates"),
+	ROW(30, "openat2-new"),
+	ROW(31, "fallocate-punch"),
+	ROW(32, "fallocate-collapse"),
+	ROW(33, "fallocate-zero"),
+	ROW(34, "fallocate-only"),
 	{},
 };

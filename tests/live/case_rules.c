@@ -292,7 +292,8 @@ static void run_deny_rm(struct live *live)
 	outcome = session(live, "rm", "-rf", dir);
 	check(outcome.status == 1, "rm: exit status %d", outcome.status);
 	check(count_files(dir) == MANY, "%d files are gone", MANY - count_files(dir));
-	check(json_array_size(ops_of(live, outcome.pid)) >= MANY, "%zu events", json_array_size(ops_of(live, outcome.pid)));
+	check(json_array_size(ops_of(live, outcome.pid)) >= MANY, "%zu events",
+	      json_array_size(ops_of(live, outcome.pid)));
 }
 
 /* What this tier cannot give is reported as what it is, and was named at the start. */
@@ -314,7 +315,8 @@ static void run_weakened(struct live *live)
 		check(!outcome.status && !exists(path_of(live, text("%s/f", word))), "rm: %s", outcome.output);
 		check(strstr(errors, text("rule '%s'", names[i])), "rule %s is not named at the start: %s", names[i],
 		      errors);
-		check(strstr(degraded, text("rule '%s'", names[i])), "rule %s is not in status: %s", names[i], degraded);
+		check(strstr(degraded, text("rule '%s'", names[i])), "rule %s is not in status: %s", names[i],
+		      degraded);
 	}
 }
 

@@ -75,7 +75,8 @@ static void run_orphan(struct live *live)
 	expect_text(event, "process.comm", "rm");
 	expect_text(event, "rule", "watched");
 	expect_text(event, "session.agent", "live-script");
-	check(json_array_size(json_object_get(event, "ancestry")) >= 3, "the shells between are missing: %s", dump(event));
+	check(json_array_size(json_object_get(event, "ancestry")) >= 3, "the shells between are missing: %s",
+	      dump(event));
 }
 
 /* double-fork FILE: the grandchild removes it as a child of init. */
@@ -170,10 +171,22 @@ static void run_escape(struct live *live, const char *actor, const char *more)
 	expect_text(event, "session.name", live->row->name);
 }
 
-static void run_double_fork(struct live *live) { run_escape(live, "double-fork", NULL); }
-static void run_vfork(struct live *live) { run_escape(live, "vfork", NULL); }
-static void run_exec_thread(struct live *live) { run_escape(live, "exec-thread", NULL); }
-static void run_leader_gone(struct live *live) { run_escape(live, "leader-gone", NULL); }
+static void run_double_fork(struct live *live)
+{
+	run_escape(live, "double-fork", NULL);
+}
+static void run_vfork(struct live *live)
+{
+	run_escape(live, "vfork", NULL);
+}
+static void run_exec_thread(struct live *live)
+{
+	run_escape(live, "exec-thread", NULL);
+}
+static void run_leader_gone(struct live *live)
+{
+	run_escape(live, "leader-gone", NULL);
+}
 
 static void run_other_cgroup(struct live *live)
 {
@@ -247,7 +260,8 @@ static void run_agent_link(struct live *live)
 
 static void agent_script(struct live *live, const char *first_line, const char *before)
 {
-	const char *file = path_of(live, "alert/x"), *script = text("%s/agents/scripts/%s", live->root, live->row->name);
+	const char *file = path_of(live, "alert/x"),
+		   *script = text("%s/agents/scripts/%s", live->root, live->row->name);
 	struct outcome outcome;
 
 	make_file(file, "x");
@@ -257,9 +271,18 @@ static void agent_script(struct live *live, const char *first_line, const char *
 	expect_agent(live, outcome.pid, file, "live-script", "script");
 }
 
-static void run_agent_script(struct live *live) { agent_script(live, "#!/bin/sh", NULL); }
-static void run_agent_env(struct live *live) { agent_script(live, "#!/usr/bin/env sh", NULL); }
-static void run_agent_argument(struct live *live) { agent_script(live, "#", "-e"); }
+static void run_agent_script(struct live *live)
+{
+	agent_script(live, "#!/bin/sh", NULL);
+}
+static void run_agent_env(struct live *live)
+{
+	agent_script(live, "#!/usr/bin/env sh", NULL);
+}
+static void run_agent_argument(struct live *live)
+{
+	agent_script(live, "#", "-e");
+}
 
 /* By a name relative to the working directory. */
 static void run_agent_relative(struct live *live)
@@ -312,7 +335,8 @@ static pid_t start_waiting(const char *gate, const char *file)
 {
 	int output;
 
-	return start_in(NULL, ARGV("sh", "-c", text("while [ ! -e %s ]; do sleep 0.05; done; rm %s; :", gate, file)), &output);
+	return start_in(NULL, ARGV("sh", "-c", text("while [ ! -e %s ]; do sleep 0.05; done; rm %s; :", gate, file)),
+			&output);
 }
 
 static void move_into(pid_t pid, const char *group)
@@ -413,8 +437,8 @@ static void run_nested(struct live *live)
 	struct outcome outcome;
 
 	make_file(file, "x");
-	outcome = session(live, live->reprieve, "run", "--socket", live->daemon.socket, "--name", "inner", "--", "sh", "-c",
-			  text("rm %s; :", file));
+	outcome = session(live, live->reprieve, "run", "--socket", live->daemon.socket, "--name", "inner", "--", "sh",
+			  "-c", text("rm %s; :", file));
 	check(!outcome.status && strstr(outcome.output, "already inside a session"), "%s", outcome.output);
 	expect_text(event_of(live, file), "session.name", live->row->name);
 	expect_ancestry(event_of(live, file), outcome.pid);

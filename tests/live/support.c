@@ -11,7 +11,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define START_TRIES 2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
+#define START_TRIES \
+	2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
 
 const char *text(const char *format, ...)
 {
@@ -271,8 +272,8 @@ struct outcome session_act(struct live *live, const char *directory, const char 
 
 static void exec_daemon(struct live *live, const struct guard_daemon *daemon, const char *const extra[])
 {
-	const char *words[32] = {live->reprieve, "daemon", "--socket", daemon->socket,
-				 "--policy", daemon->policy, "--events", daemon->events};
+	const char *words[32] = {live->reprieve, "daemon",	 "--socket", daemon->socket,
+				 "--policy",	 daemon->policy, "--events", daemon->events};
 	size_t count = 8;
 	int errors = open(daemon->errors, O_WRONLY | O_CREAT | O_APPEND, 0644);
 
@@ -327,8 +328,7 @@ json_t *daemon_ask(struct live *live, const struct guard_daemon *daemon, const c
 {
 	static char big[1 << 20];
 	int output;
-	pid_t pid = start_in(NULL, ARGV(live->reprieve, command, "--json", "--socket", daemon->socket),
-			     &output);
+	pid_t pid = start_in(NULL, ARGV(live->reprieve, command, "--json", "--socket", daemon->socket), &output);
 	size_t length = 0;
 	json_t *answer;
 	ssize_t got;

@@ -11,7 +11,10 @@
 
 #define RULES "version: 1\nrules:\n"
 #define DEFAULT NULL
-#define BY_RULE(n) {.word = {1ull << (n)}}
+#define BY_RULE(n)                      \
+	{                               \
+		.word = { 1ull << (n) } \
+	}
 
 static const struct session_id session = {.pid = 4121, .start = SECOND};
 
@@ -65,19 +68,25 @@ struct op_row {
 	bool uncertain;
 };
 
-#define USERS RULES "- {name: roots, op: [delete], user: [root], action: kill}\n" \
-		    "- {name: numbers, op: [delete], user: [\"1000\", \"65534\"], action: deny}\n"
-#define RATE RULES "- {name: many, op: [delete], path: [/data/**], rate: 3/10s, action: kill}\n" \
-		   "- {name: few, op: [delete], path: [/data/**], action: alert}\n"
-#define ARGS RULES "- {name: push, op: [exec], args: [\"git push *--force*\"], action: kill}\n" \
-		   "- {name: tool, op: [exec], path: [/usr/bin/terraform], action: alert}\n"
-#define NAMES RULES "- {name: old, op: [rename], path: [/a/**], action: alert}\n" \
-		    "- {name: new, op: [rename], path: [/b/**], action: deny}\n"
-#define SIDES RULES "- {name: out, op: [delete], workspace: outside, action: deny}\n" \
-		    "- {name: in, op: [delete], workspace: inside, action: alert}\n"
+#define USERS                                                               \
+	RULES "- {name: roots, op: [delete], user: [root], action: kill}\n" \
+	      "- {name: numbers, op: [delete], user: [\"1000\", \"65534\"], action: deny}\n"
+#define RATE                                                                                \
+	RULES "- {name: many, op: [delete], path: [/data/**], rate: 3/10s, action: kill}\n" \
+	      "- {name: few, op: [delete], path: [/data/**], action: alert}\n"
+#define ARGS                                                                               \
+	RULES "- {name: push, op: [exec], args: [\"git push *--force*\"], action: kill}\n" \
+	      "- {name: tool, op: [exec], path: [/usr/bin/terraform], action: alert}\n"
+#define NAMES                                                               \
+	RULES "- {name: old, op: [rename], path: [/a/**], action: alert}\n" \
+	      "- {name: new, op: [rename], path: [/b/**], action: deny}\n"
+#define SIDES                                                                   \
+	RULES "- {name: out, op: [delete], workspace: outside, action: deny}\n" \
+	      "- {name: in, op: [delete], workspace: inside, action: alert}\n"
 #define AGENTS RULES "- {name: one, op: [delete], agent: [claude-code], action: deny}\n"
-#define BELOW RULES "- {name: deep, op: [delete, rename], path: [/srv/a/b/**], action: deny}\n" \
-		    "- {name: spare, op: [delete], path: [/srv/x/y/**], action: allow}\n"
+#define BELOW                                                                             \
+	RULES "- {name: deep, op: [delete, rename], path: [/srv/a/b/**], action: deny}\n" \
+	      "- {name: spare, op: [delete], path: [/srv/x/y/**], action: allow}\n"
 
 static const struct op_row op_rows[] = {
 	/* user */
@@ -99,8 +108,8 @@ static const struct op_row op_rows[] = {
 	{ARGS, OP_EXEC, .path = "/usr/bin/terraform", .rule = "tool", .verdict = VERDICT_ALERT},
 	{ARGS, OP_EXEC, .path = "/usr/bin/git", .flags = OP_ARGS_UNKNOWN, .rule = "push", .verdict = VERDICT_KILL,
 	 .uncertain = true},
-	{ARGS, OP_EXEC, .path = "/usr/bin/terraform", .flags = OP_ARGS_UNKNOWN, .rule = "push",
-	 .verdict = VERDICT_KILL, .uncertain = true},
+	{ARGS, OP_EXEC, .path = "/usr/bin/terraform", .flags = OP_ARGS_UNKNOWN, .rule = "push", .verdict = VERDICT_KILL,
+	 .uncertain = true},
 	/* both names of a rename, and only where the second can be lost */
 	{NAMES, OP_RENAME, .path = "/a/f", .new_path = "/b/f", .rule = "old", .verdict = VERDICT_ALERT},
 	{NAMES, OP_RENAME, .path = "/a/f", .new_path = "/b/f", .flags = OP_REPLACED, .rule = "new",
@@ -180,11 +189,13 @@ struct sql_row {
 };
 
 #define DROP RULES "- {name: drop, op: [sql], sql: [drop], action: kill}\n"
-#define PROD RULES "- {name: prod, op: [sql], sql: [drop], database: [\"prod*\"], action: kill}\n" \
-		   "- {name: rest, op: [sql], sql: [drop], action: alert}\n"
+#define PROD                                                                                  \
+	RULES "- {name: prod, op: [sql], sql: [drop], database: [\"prod*\"], action: kill}\n" \
+	      "- {name: rest, op: [sql], sql: [drop], action: alert}\n"
 #define NET RULES "- {name: net, op: [sql], sql: [drop], host: [10.0.0.0/8, \"/run/**\", \"::1\"], action: kill}\n"
-#define TABLES RULES "- {name: scratch, op: [sql], tables: [\"tmp_*\"], action: allow}\n" \
-		     "- {name: rest, op: [sql], sql: [drop], action: kill}\n"
+#define TABLES                                                                     \
+	RULES "- {name: scratch, op: [sql], tables: [\"tmp_*\"], action: allow}\n" \
+	      "- {name: rest, op: [sql], sql: [drop], action: kill}\n"
 #define SQL_RATE RULES "- {name: many, op: [sql], sql: [delete], rate: 2/1m, action: kill}\n"
 #define SQL_USER RULES "- {name: own, op: [sql], sql: [drop], user: [\"1000\"], action: kill}\n"
 #define CALLS RULES "- {name: calls, op: [sql], sql: [dynamic], action: kill}\n"
@@ -206,7 +217,8 @@ static const struct sql_row sql_rows[] = {
 	{NET, DROPS, .host = "11.0.0.1", .rule = DEFAULT, BY_KERNEL = "net"},
 	{NET, DROPS, .host = "::ffff:10.1.2.3", .rule = "net", .verdict = VERDICT_KILL, BY_KERNEL = "net"},
 	{NET, DROPS, .host = "::1", .rule = "net", .verdict = VERDICT_KILL, BY_KERNEL = "net"},
-	{NET, DROPS, .host = "/run/postgresql/.s.PGSQL.5432", .rule = "net", .verdict = VERDICT_KILL, BY_KERNEL = "net"},
+	{NET, DROPS, .host = "/run/postgresql/.s.PGSQL.5432", .rule = "net", .verdict = VERDICT_KILL,
+	 BY_KERNEL = "net"},
 	{NET, DROPS, .host = "/tmp/.s.PGSQL.5432", .rule = DEFAULT, BY_KERNEL = "net"},
 	{NET, DROPS, .rule = "net", .verdict = VERDICT_KILL, .uncertain = true, BY_KERNEL = "net"},
 	/* tables: what allows has to hold for all of them */
