@@ -292,7 +292,8 @@ __noinline int op_by_name(__u32 slot)
 	scratch->given_length = length ? length - 1 : 0;
 	/* Nothing can be lost under the new name where the call refuses to replace. */
 	if (scratch->rec.op.flags & OP_EXCHANGE || !(call->argument & 1 /* RENAME_NOREPLACE */))
-		op_judge_name(slot, 1, length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
+		op_judge_name(slot, 1,
+			      length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
 	else if (length < PATH_BYTES && path_base(slot, call->new_dirfd) >= 0 && path_join(slot) >= 0)
 		op_name_only(slot);
 	return 0;

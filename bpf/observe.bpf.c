@@ -21,7 +21,7 @@
 
 static __always_inline struct call call_of(struct trace_event_raw_sys_enter *ctx, __u32 op)
 {
-	struct call call = { .op = op, .number = ctx->id, .dirfd = AT_FDCWD, .new_dirfd = AT_FDCWD };
+	struct call call = {.op = op, .number = ctx->id, .dirfd = AT_FDCWD, .new_dirfd = AT_FDCWD};
 
 	return call;
 }
@@ -83,11 +83,11 @@ static __always_inline int enter_file(const struct call *call, int fd, bool to_l
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), fd);
 	BPF_CORE_READ_INTO(&path, file, f_path);
 	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
-	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink || (to_length && call->argument >= target->size))
+	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
+	    (to_length && call->argument >= target->size))
 		goto out;
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	op_judge_name(slot, 0,
-		      path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
+	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
 	op_judge(slot, TIER_SIGNAL);
 	inflight_put(slot);
 out:
@@ -262,8 +262,7 @@ static __always_inline int exit_opened(__u32 slot, struct scratch *scratch, long
 	target->size = 0;
 	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink)
 		return 1;
-	op_judge_name(slot, 0,
-		      path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
+	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
 	return 0;
 }
 

@@ -150,12 +150,12 @@ int actor_fill(__u32 slot);
 /* sql.bpf.c */
 int map_seen(__u64 file, __u32 flags);
 
-#define MAP_OF(name, map_type, key_type, value_type, entries)   \
-	struct name##_map {                                     \
-		__uint(type, map_type);                         \
-		__uint(max_entries, entries);                   \
-		__type(key, key_type);                          \
-		__type(value, value_type);                      \
+#define MAP_OF(name, map_type, key_type, value_type, entries) \
+	struct name##_map {                                   \
+		__uint(type, map_type);                       \
+		__uint(max_entries, entries);                 \
+		__type(key, key_type);                        \
+		__type(value, value_type);                    \
 	}
 
 MAP_OF(scratches, BPF_MAP_TYPE_ARRAY, __u32, struct scratch, SCRATCH_PER_CPU);

@@ -76,7 +76,7 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 {
 	__u64 cgroup = cgroup_id_of(task);
 	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
-	struct task_entry entry = { .start = start };
+	struct task_entry entry = {.start = start};
 	struct scratch *scratch;
 	int slot;
 

@@ -97,7 +97,8 @@ MATCH_INLINE struct rule_set decide_sql_rules(const struct rule_table *table, __
 }
 
 /* The strictest verdict of a set of rules and its first rule, where it is stricter than the decision at hand. */
-MATCH_INLINE void decide_strictest(const struct rule_table *table, const struct rule_set *set, struct decision *decision)
+MATCH_INLINE void decide_strictest(const struct rule_table *table, const struct rule_set *set,
+				   struct decision *decision)
 {
 #pragma unroll
 	for (__u32 i = 1; i < VERDICT_COUNT; i++) {

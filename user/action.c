@@ -20,8 +20,9 @@ int process_start_ticks(pid_t pid, uint64_t *ret_ticks)
 		return -ESRCH;
 	/* The name may hold blanks and parentheses; fields are counted from its end. starttime is the 22nd. */
 	after = strrchr(line, ')');
-	if (!after || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			     &ticks) != 1)
+	if (!after ||
+	    sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+		   &ticks) != 1)
 		return -ESRCH;
 	*ret_ticks = ticks;
 	return 0;

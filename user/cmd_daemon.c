@@ -20,7 +20,8 @@ struct daemon_options {
 enum { OPTION_EVENTS = OPTION_OWN, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
 
 static const struct argp_option rows[] = {
-	{"policy", 'p', "FILE", 0, "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
+	{"policy", 'p', "FILE", 0,
+	 "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing: record every verdict as what it would have been", 0},
 	{"tracepoints", OPTION_TRACEPOINTS, NULL, 0, "Use the signal tier even where the lsm tier works", 0},
@@ -157,7 +158,7 @@ static int handle_register(struct control_client *client, json_t *request, void 
 }
 
 static const struct control_command commands[] = {
-	{"status", handle_status},	{"sessions", handle_sessions}, {"policy", handle_policy},
+	{"status", handle_status},	 {"sessions", handle_sessions}, {"policy", handle_policy},
 	{"watch", control_handle_watch}, {"register", handle_register}, {},
 };
 
@@ -207,7 +208,8 @@ static int open_sinks(struct daemon *daemon, const struct daemon_options *own, c
 	if (!error && own->events)
 		error = sinks_add_file(daemon->sinks, own->events, VERDICT_ALLOW);
 	if (!error && !own->quiet)
-		error = sinks_add_people(daemon->sinks, STDERR_FILENO, VERDICT_ALERT, common->color && isatty(STDERR_FILENO));
+		error = sinks_add_people(daemon->sinks, STDERR_FILENO, VERDICT_ALERT,
+					 common->color && isatty(STDERR_FILENO));
 	return error;
 }
 

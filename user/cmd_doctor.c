@@ -10,8 +10,9 @@
 #include "selftest.h"
 
 static const struct option_spec spec = {
-	.summary = "Tries what this kernel can do, says which operation is guarded by which tier, what that leaves open, "
-		   "and how to get more.",
+	.summary =
+		"Tries what this kernel can do, says which operation is guarded by which tier, what that leaves open, "
+		"and how to get more.",
 	.examples = "  sudo reprieve doctor\n"
 		    "  sudo reprieve doctor --json | jq '.tiers[] | select(.tier == \"none\")'\n",
 	.common = COMMON_JSON | COMMON_COLOR,
@@ -74,6 +75,7 @@ static void try_guard(struct diagnosis *diagnosis)
 	if (!diagnosis->error)
 		diagnosis->error = selftest_run(guard, &session);
 	if (!diagnosis->error) {
+		guard_drop_unproven(guard);
 		diagnosis->armed = true;
 		memcpy(diagnosis->tiers, guard_tiers(guard), sizeof(diagnosis->tiers));
 	}
@@ -94,8 +96,8 @@ static void print_features(const struct diagnosis *diagnosis, bool color)
 		const struct probe *probe = probe_of(diagnosis, &features[i]);
 		bool works = probe->result == PROBE_WORKS;
 
-		printf("  %s%-13s%s %s", color ? (works ? "\033[32m" : "\033[31m") : "", probe_result_name(probe->result),
-		       color ? "\033[0m" : "", features[i].what);
+		printf("  %s%-13s%s %s", color ? (works ? "\033[32m" : "\033[31m") : "",
+		       probe_result_name(probe->result), color ? "\033[0m" : "", features[i].what);
 		if (probe->result == PROBE_REFUSED)
 			printf(" (%s)", strerror(probe->error));
 		putchar('\n');
@@ -109,7 +111,10 @@ static void print_tiers(const struct diagnosis *diagnosis)
 		const struct guard_tier *tier = &diagnosis->tiers[op];
 
 		printf("%-11s%-8s%-8s%s\n", op_name(op), tier_name(tier->tier),
-		       tier->proven ? "yes" : op == OP_SQL && tier->tier ? "by kind" : "no", tier->by);
+		       tier->proven		    ? "yes"
+		       : op == OP_SQL && tier->tier ? "by kind"
+						    : "no",
+		       tier->by);
 		if (tier->note[0])
 			printf("%27s%s\n", "", tier->note);
 	}
@@ -122,7 +127,8 @@ static void print_people(const struct diagnosis *diagnosis, bool color)
 
 	printf("kernel      %s\n", facts->release);
 	printf("active LSMs %s\n", facts->lsm_list[0] ? facts->lsm_list : "not told (securityfs is not mounted)");
-	printf("cgroup2     %s\n\n", facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
+	printf("cgroup2     %s\n\n",
+	       facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
 	print_features(diagnosis, color);
 	print_tiers(diagnosis);
 	if (!diagnosis->armed)

@@ -73,8 +73,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 
 static const struct option_spec spec = {
 	.arguments = "[--] CMD [ARG...]",
-	.summary = "Runs CMD as a session: by the daemon if one runs, otherwise with a guard of its own for as long as CMD "
-		   "lives (needs root). Exits with CMD's status, 128 + signal when it was killed.",
+	.summary =
+		"Runs CMD as a session: by the daemon if one runs, otherwise with a guard of its own for as long as CMD "
+		"lives (needs root). Exits with CMD's status, 128 + signal when it was killed.",
 	.examples = "  sudo reprieve run --policy policy.yaml -- bash -c 'rm -rf build ../shared'\n"
 		    "  sudo reprieve run --name nightly --workspace /srv/app -- claude -p 'clean up'\n"
 		    "  reprieve run -- codex          # with a daemon running\n",
@@ -249,8 +250,9 @@ static void tell_left_behind(struct run *run)
 	size_t left = sessions_count(pipeline_sessions(run->engine ? engine_pipeline(run->engine) : NULL));
 
 	if (left)
-		log_warning("processes of the session are still running, and are no longer guarded; a daemon would go on "
-			    "guarding them");
+		log_warning(
+			"processes of the session are still running, and are no longer guarded; a daemon would go on "
+			"guarding them");
 }
 
 static int guard_child(struct run *run, const struct run_options *own, const struct common_options *common)
@@ -272,9 +274,8 @@ static int guard_child(struct run *run, const struct run_options *own, const str
 
 static int run_alone(struct run *run, const struct run_options *own, const struct common_options *common)
 {
-	struct engine_options options = {.policy_path = own->policy,
-					 .observe = own->observe,
-					 .tracepoints = own->tracepoints};
+	struct engine_options options = {
+		.policy_path = own->policy, .observe = own->observe, .tracepoints = own->tracepoints};
 	int error = open_sinks(run, own, common);
 
 	if (error)

@@ -724,8 +724,7 @@ static int compare_accepts(const void *a, const void *b, void *context)
 /* States start apart where they accept differently. */
 static int split_by_accept(struct minimal *minimal, uint32_t states)
 {
-	_cleanup_free_
-	uint32_t *sorted = calloc(states + 1, sizeof(*sorted));
+	_cleanup_free_ uint32_t *sorted = calloc(states + 1, sizeof(*sorted));
 	struct accept_order order = {minimal->accepts};
 
 	if (!sorted)
@@ -914,8 +913,7 @@ static uint32_t states_limit(uint32_t classes)
 static int number_states(const struct subset *subset, const struct minimal *minimal, uint32_t **ret)
 {
 	uint32_t count = minimal->blocks.blocks, next = 1, done = 0;
-	_cleanup_free_
-	uint32_t *queue = calloc(count + 1, sizeof(*queue));
+	_cleanup_free_ uint32_t *queue = calloc(count + 1, sizeof(*queue));
 	uint32_t *number = calloc(count + 1, sizeof(*number));
 
 	if (!queue || !number) {
@@ -963,8 +961,7 @@ static int write_table(const struct subset *subset, const struct minimal *minima
 {
 	uint8_t merged[256] = {}, first[256] = {};
 	uint32_t blocks = minimal->blocks.blocks, classes = merge_classes(subset, minimal, merged, first);
-	_cleanup_free_
-	uint32_t *number = NULL;
+	_cleanup_free_ uint32_t *number = NULL;
 	int r;
 
 	stats->classes = classes;

@@ -117,8 +117,9 @@ static void act_publish(const char *line, size_t length, const struct session *s
 static int check_conditions(const struct policy *policy)
 {
 	static const char *const names[FAMILY_COUNT] = {
-		[FAMILY_USER] = "user", [FAMILY_DATABASE] = "database (or tables)", [FAMILY_HOST] = "host",
-		[FAMILY_ARGS] = "args", [FAMILY_RATE] = "rate",
+		[FAMILY_USER] = "user", [FAMILY_DATABASE] = "database (or tables)",
+		[FAMILY_HOST] = "host", [FAMILY_ARGS] = "args",
+		[FAMILY_RATE] = "rate",
 	};
 	int error = 0;
 
@@ -128,8 +129,9 @@ static int check_conditions(const struct policy *policy)
 		for (enum family family = 0; family < FAMILY_COUNT; family++) {
 			if (!names[family] || !(rule->conditions & 1u << family))
 				continue;
-			log_error("%s:%u:%u: rule '%s': the condition `%s` is not enforced by this version; take it out",
-				  policy_origin(policy), rule->line, rule->column, rule->name, names[family]);
+			log_error(
+				"%s:%u:%u: rule '%s': the condition `%s` is not enforced by this version; take it out",
+				policy_origin(policy), rule->line, rule->column, rule->name, names[family]);
 			error = -ENOTSUP;
 		}
 	}
@@ -259,8 +261,8 @@ static void tell_losses(struct engine *engine)
 	}
 	if (!any)
 		return;
-	loss.head = (struct record){.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss),
-				    .time = now_ns(CLOCK_BOOTTIME)};
+	loss.head = (struct record){
+		.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss), .time = now_ns(CLOCK_BOOTTIME)};
 	pipeline_record(engine->pipeline, &loss, sizeof(loss));
 	sinks_flush(engine->options.sinks);
 }
@@ -579,9 +581,9 @@ static json_t *kernel_counters_json(struct engine *engine)
 		enum counter counter;
 		const char *name;
 	} rows[] = {
-		{COUNT_SCRATCH_BUSY, "scratch_busy"},	{COUNT_INFLIGHT_FULL, "inflight_full"},
-		{COUNT_PATH_UNKNOWN, "path_unknown"},	{COUNT_SIGNAL_FAILED, "signal_failed"},
-		{COUNT_TASK_FULL, "task_full"},		{COUNT_SESSION_FULL, "session_full"},
+		{COUNT_SCRATCH_BUSY, "scratch_busy"}, {COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"}, {COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},	      {COUNT_SESSION_FULL, "session_full"},
 		{COUNT_ARGS_UNREAD, "args_unread"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
@@ -660,10 +662,10 @@ json_t *engine_status(struct engine *engine)
 			 engine->facts.release, "mode", observe ? "observe" : "enforce", "policy",
 			 policy_summary_json(policy), "tiers", tiers_json(engine), "sessions",
 			 (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)), "processes",
-			 living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches", (json_int_t)counts->mismatches, "consulted",
-			 (json_int_t)counts->consulted, "ring", "bytes", (json_int_t)guard_ring_bytes(engine->guard),
-			 "kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
-			 libraries_json(engine));
+			 living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches",
+			 (json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
+			 (json_int_t)guard_ring_bytes(engine->guard), "kernel_counters", kernel_counters_json(engine),
+			 "degraded", degraded_json(engine), "libraries", libraries_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

@@ -350,8 +350,7 @@ static int expand(struct scan *scan, struct expansion *expansion, const struct t
 static int expand_alternatives(struct scan *scan, struct expansion *expansion, const struct token *tokens, size_t count,
 			       size_t open)
 {
-	_cleanup_free_
-	struct token *plain = NULL;
+	_cleanup_free_ struct token *plain = NULL;
 	size_t close = closing_brace(tokens, open), tail = count - close - 1;
 
 	plain = calloc(count, sizeof(*plain));
@@ -462,8 +461,7 @@ static int check_plain(struct scan *scan, const struct token *tokens, size_t cou
 static int scan_glob(const struct glob *glob, struct glob_error *error, plain_function function, void *context)
 {
 	struct expansion expansion = {.function = function, .context = context};
-	_cleanup_free_
-	struct scan *scan = NULL;
+	_cleanup_free_ struct scan *scan = NULL;
 	int r;
 
 	scan = calloc(1, sizeof(*scan));
@@ -910,8 +908,7 @@ static void step_node(const struct nfa *nfa, uint32_t at, uint8_t byte, uint8_t 
 
 int nfa_match(const struct nfa *nfa, uint32_t root, const char *text, size_t length, struct dfa_accept *ret)
 {
-	_cleanup_free_
-	uint8_t *nodes = calloc(nfa->node_count, 2);
+	_cleanup_free_ uint8_t *nodes = calloc(nfa->node_count, 2);
 	uint8_t *active = nodes, *next = nodes + nfa->node_count;
 	struct dfa_accept result = {};
 

@@ -262,8 +262,8 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	sql.tables_known = judgement.trust == SQL_TRUST_PARSED;
 	sql.trust = clear ? "scan" : sql_trust_name(judgement.trust);
 	if (pipeline->actions.outer_function)
-		sql.function = libpq_function_name(
-			pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
+		sql.function =
+			libpq_function_name(pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
 	error = tell_op(pipeline, event, process, policy, decision, &sql);
 	sql_judgement_done(&judgement);
 	return error;

@@ -18,7 +18,8 @@ struct pipeline;
 
 struct pipeline_actions {
 	/* A statement's text from the stopped process, malloc'ed, at most SQL_TEXT_MAX + 1 bytes. Negative errno. */
-	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length, void *userdata);
+	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
+			 void *userdata);
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);

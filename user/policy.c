@@ -449,8 +449,7 @@ static int check_path_left(struct loader *loader, unsigned int bit)
 {
 	const struct policy_rule *rule = &loader->policy->rules[bit];
 	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
-	_cleanup_free_
-	struct dfa *dfa = NULL;
+	_cleanup_free_ struct dfa *dfa = NULL;
 	struct policy_rule bare = *rule;
 	int r;
 
@@ -507,8 +506,7 @@ static bool rule_takes(const struct policy_rule *rule, const struct policy_rule 
 /* States that a path can lead to; those of agents and arguments have bits of another meaning. */
 static int find_path_states(const struct dfa *dfa, bool **ret)
 {
-	_cleanup_free_
-	uint32_t *queue = calloc(dfa->states + DFA_PATH_PARTS, sizeof(*queue));
+	_cleanup_free_ uint32_t *queue = calloc(dfa->states + DFA_PATH_PARTS, sizeof(*queue));
 	bool *seen = calloc(dfa->states + 1, sizeof(*seen));
 	uint32_t count = 0;
 
@@ -595,10 +593,8 @@ static const struct policy_rule *find_taker_of_all(const struct policy *policy, 
 static int check_reached(struct loader *loader)
 {
 	const struct policy *policy = loader->policy;
-	_cleanup_free_
-	struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
-	_cleanup_free_
-	bool *path_states = NULL;
+	_cleanup_free_ struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
+	_cleanup_free_ bool *path_states = NULL;
 	int r = takes ? find_path_states(&policy->image->dfa, &path_states) : -ENOMEM;
 
 	if (r)
@@ -709,8 +705,7 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 		     uint32_t generation, struct policy **ret, struct policy_errors *errors)
 {
 	_cleanup_policy_ struct policy *policy = NULL;
-	_cleanup_free_
-	struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
+	_cleanup_free_ struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
 	struct loader loader = {.errors = errors, .sources = sources};
 	struct yaml_node *tree = NULL;
 	int r, known = registry->count;
@@ -744,8 +739,7 @@ int policy_load_builtin(struct agent_registry *registry, uint32_t generation, st
 static int read_file(int fd, char **ret_text, size_t *ret_length)
 {
 	size_t size = POLICY_BYTES_MAX + 1, length = 0;
-	_cleanup_free_
-	char *text = malloc(size);
+	_cleanup_free_ char *text = malloc(size);
 
 	if (!text)
 		return -ENOMEM;
@@ -769,8 +763,7 @@ int policy_load_file(const char *path, struct agent_registry *registry, uint32_t
 		     struct policy_errors *errors)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t length = 0;
 	int r = fd < 0 ? -errno : read_file(fd, &text, &length);
 
@@ -869,8 +862,7 @@ static bool network_has(const struct policy_network *network, const struct in6_a
 
 int policy_rules_for_host(const struct policy *policy, const char *host, struct rule_set *ret)
 {
-	_cleanup_free_
-	char *lower = strdup(host);
+	_cleanup_free_ char *lower = strdup(host);
 	struct in6_addr address;
 	struct rule_set set;
 	uint8_t prefix;

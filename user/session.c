@@ -1002,8 +1002,7 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock)
 
 int sessions_new(const struct session_hooks *hooks, struct sessions **ret_sessions)
 {
-	_cleanup_free_
-	struct sessions *sessions = calloc(1, sizeof(*sessions));
+	_cleanup_free_ struct sessions *sessions = calloc(1, sizeof(*sessions));
 
 	if (!sessions)
 		return -ENOMEM;

@@ -65,7 +65,8 @@ static void sink_flush(struct sinks *sinks, struct sink *sink)
 
 	if (!sink->pending.length && !sink->pending.error)
 		return;
-	error = sink->pending.error ? sink->pending.error : write_all(sink->fd, sink->pending.data, sink->pending.length);
+	error = sink->pending.error ? sink->pending.error
+				    : write_all(sink->fd, sink->pending.data, sink->pending.length);
 	if (error) {
 		sinks->lost += sink->pending_lines;
 		if (!sink->failed)

@@ -87,8 +87,7 @@ static int parse_stat(const char *text, struct snapshot_process *process)
 
 static int read_stat(int directory, struct snapshot_process *process)
 {
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t length;
 	int r = read_file(directory, "stat", &text, &length);
 
@@ -105,8 +104,7 @@ static uint32_t status_number(const char *text, const char *key)
 
 static int read_status(int directory, struct snapshot_process *process)
 {
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t length;
 	int r = read_file(directory, "status", &text, &length);
 
@@ -138,8 +136,7 @@ static void read_exe(int directory, struct snapshot_process *process)
 /* cgroups(7): "0::/path" is the cgroup2 hierarchy. */
 static void read_cgroup(int directory, struct snapshot_process *process)
 {
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	char *line, *end;
 	size_t length;
 
@@ -346,16 +343,11 @@ static void apply_order(struct snapshot *snapshot, struct snapshot_process *orde
 static int snapshot_order(struct snapshot *snapshot)
 {
 	size_t count = snapshot->count;
-	_cleanup_free_
-	struct child *children = calloc(count + 1, sizeof(*children));
-	_cleanup_free_
-	uint32_t *order = calloc(count + 1, sizeof(*order));
-	_cleanup_free_
-	bool *taken = calloc(count + 1, sizeof(*taken));
-	_cleanup_free_
-	struct snapshot_process *ordered = calloc(count + 1, sizeof(*ordered));
-	_cleanup_free_
-	uint32_t *index = calloc(count + 1, sizeof(*index));
+	_cleanup_free_ struct child *children = calloc(count + 1, sizeof(*children));
+	_cleanup_free_ uint32_t *order = calloc(count + 1, sizeof(*order));
+	_cleanup_free_ bool *taken = calloc(count + 1, sizeof(*taken));
+	_cleanup_free_ struct snapshot_process *ordered = calloc(count + 1, sizeof(*ordered));
+	_cleanup_free_ uint32_t *index = calloc(count + 1, sizeof(*index));
 	struct walk walk;
 
 	if (!children || !order || !taken || !ordered || !index)
@@ -571,10 +563,8 @@ int cgroup_id_by_path(const char *path, uint64_t *ret_id)
 
 int cgroup_path_by_id(uint64_t id, char **ret_path)
 {
-	_cleanup_free_
-	struct file_handle *handle = calloc(1, sizeof(*handle) + sizeof(id));
-	_cleanup_free_
-	char *root_path = NULL, *path = NULL;
+	_cleanup_free_ struct file_handle *handle = calloc(1, sizeof(*handle) + sizeof(id));
+	_cleanup_free_ char *root_path = NULL, *path = NULL;
 	_cleanup_close_ int root = cgroup_root(), fd = -1;
 	char link[64];
 	int r;

@@ -42,9 +42,15 @@ static const char *const tier_names[TIER_COUNT] = {
 };
 
 static const char *const sql_class_names[SQL_CLASS_COUNT] = {
-	[SQL_DROP] = "drop",		 [SQL_TRUNCATE] = "truncate",	  [SQL_DELETE_ALL] = "delete-all",
-	[SQL_UPDATE_ALL] = "update-all", [SQL_ALTER_DROP] = "alter-drop", [SQL_DYNAMIC] = "dynamic",
-	[SQL_UNPARSED] = "unparsed",	 [SQL_DELETE] = "delete",	  [SQL_UPDATE] = "update",
+	[SQL_DROP] = "drop",
+	[SQL_TRUNCATE] = "truncate",
+	[SQL_DELETE_ALL] = "delete-all",
+	[SQL_UPDATE_ALL] = "update-all",
+	[SQL_ALTER_DROP] = "alter-drop",
+	[SQL_DYNAMIC] = "dynamic",
+	[SQL_UNPARSED] = "unparsed",
+	[SQL_DELETE] = "delete",
+	[SQL_UPDATE] = "update",
 };
 
 static const char *const libpq_function_names[PQ_FUNCTION_COUNT] = {

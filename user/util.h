@@ -13,17 +13,17 @@
 #include <unistd.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
-#define MIN(a, b)                                 \
-	({                                        \
-		__typeof__(a) min_a = (a);        \
-		__typeof__(b) min_b = (b);        \
-		min_a < min_b ? min_a : min_b;    \
+#define MIN(a, b)                              \
+	({                                     \
+		__typeof__(a) min_a = (a);     \
+		__typeof__(b) min_b = (b);     \
+		min_a < min_b ? min_a : min_b; \
 	})
-#define MAX(a, b)                                 \
-	({                                        \
-		__typeof__(a) max_a = (a);        \
-		__typeof__(b) max_b = (b);        \
-		max_a > max_b ? max_a : max_b;    \
+#define MAX(a, b)                              \
+	({                                     \
+		__typeof__(a) max_a = (a);     \
+		__typeof__(b) max_b = (b);     \
+		max_a > max_b ? max_a : max_b; \
 	})
 
 #define NSEC_PER_SEC 1000000000ULL
@@ -65,11 +65,11 @@ static inline void cleanup_fclose(FILE **file)
 #define _cleanup_fclose_ _cleanup_(cleanup_fclose)
 
 /* Hands a pointer or a descriptor over: the variable no longer owns it. */
-#define take_pointer(pointer)                     \
-	({                                        \
+#define take_pointer(pointer)                          \
+	({                                             \
 		__typeof__(pointer) taken = (pointer); \
-		(pointer) = NULL;                 \
-		taken;                            \
+		(pointer) = NULL;                      \
+		taken;                                 \
 	})
 
 static inline int take_fd(int *fd)

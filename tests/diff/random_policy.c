@@ -36,8 +36,8 @@ bool one_in(uint32_t times)
 
 /* Few and alike, so that the globs of different rules overlap. */
 static const char *const words[] = {
-	"srv", "app", "home", "var", "data", "uploads", "tmp", "a", "b", "ab", "x.log", ".git", "HEAD", "node_modules",
-	"\xc3\xbc", "we ird", "shared", "1", "db-2", "_",
+	"srv",	 "app",	 "home", "var",		 "data",     "uploads", "tmp",	  "a", "b",    "ab",
+	"x.log", ".git", "HEAD", "node_modules", "\xc3\xbc", "we ird",	"shared", "1", "db-2", "_",
 };
 
 static const char *const suffixes[] = {".log", ".jpg", "~", ".tmp.1"};
@@ -45,8 +45,9 @@ static const char *const suffixes[] = {".log", ".jpg", "~", ".tmp.1"};
 struct glob_draft {
 	struct buffer glob;
 	struct buffer sample;
-	uint32_t floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
-	bool crowded; /* many rules: fewer wildcards, for the same reason */
+	uint32_t
+		floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
+	bool crowded; /* many rules: fewer wildcards, for the same reason, and none that takes what later ones ask for */
 };
 
 static void add_both(struct glob_draft *draft, const char *glob, const char *sample)
@@ -81,8 +82,8 @@ static void add_star(struct glob_draft *draft)
 
 static void add_class(struct glob_draft *draft)
 {
-	static const char *const classes[][2] = {{"[a-c]", "b"}, {"[!a-z]", "Q"}, {"[^0-9]", "\xc3\xa4"},
-						 {"[0-9_]", "_"}, {"?", "z"},	  {"\\*", "*"}};
+	static const char *const classes[][2] = {{"[a-c]", "b"},  {"[!a-z]", "Q"}, {"[^0-9]", "\xc3\xa4"},
+						 {"[0-9_]", "_"}, {"?", "z"},	   {"\\*", "*"}};
 	const char *const *class = PICK(classes);
 
 	if (one_in(2))
@@ -218,7 +219,7 @@ static void add_file_rule(struct draft *draft, struct buffer *rule)
 		buffer_text(rule, ", op: [delete]");
 	else if (!one_in(3))
 		add_list(rule, "op", file_ops, ARRAY_SIZE(file_ops));
-	if (!one_in(5)) {
+	if (draft->path.crowded || !one_in(5)) {
 		add_paths(draft, rule, "path");
 		asks = true;
 	}
@@ -234,13 +235,12 @@ static void add_sql_rule(struct draft *draft, struct buffer *rule)
 {
 	const char *names[SQL_UPDATE + 1];
 
-	(void)draft;
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
 		names[i] = sql_class_name(i);
 	buffer_text(rule, ", op: [sql]");
 	if (!one_in(5))
 		add_list(rule, "sql", names, ARRAY_SIZE(names));
-	if (one_in(4))
+	if (draft->path.crowded || one_in(4))
 		buffer_text(rule, ", database: ['prod*', app]");
 	if (one_in(5))
 		buffer_text(rule, ", host: ['*.internal', '10.0.0.0/8']");

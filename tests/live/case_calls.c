@@ -31,6 +31,7 @@ struct call_case {
 	long long replaced; /* size of what bore the new name, lsm tier; -1: nothing was replaced */
 	bool exchange;
 	bool signal_only; /* fails before any LSM hook */
+	bool by_length; /* only the new length tells that nothing is lost */
 };
 
 static long ret(long value)
@@ -50,20 +51,62 @@ static const char *here(const char *name)
 	return text("%s/%s", getcwd(cwd, sizeof(cwd)), name);
 }
 
-static long call_unlink(void) { return ret(syscall(SYS_unlink, "f")); }
-static long call_unlinkat(void) { return ret(syscall(SYS_unlinkat, AT_FDCWD, here("f"), 0)); }
-static long call_unlinkat_fd(void) { return ret(syscall(SYS_unlinkat, dir_fd("sub"), "s", 0)); }
-static long call_unlink_missing(void) { return ret(syscall(SYS_unlink, "missing")); }
-static long call_unlink_link(void) { return ret(syscall(SYS_unlink, "link")); }
-static long call_rmdir(void) { return ret(syscall(SYS_rmdir, "d")); }
-static long call_rmdir_full(void) { return ret(syscall(SYS_rmdir, "sub")); }
-static long call_removedir(void) { return ret(syscall(SYS_unlinkat, AT_FDCWD, "d", AT_REMOVEDIR)); }
-static long call_rename(void) { return ret(syscall(SYS_rename, "f", "new")); }
-static long call_rename_over(void) { return ret(syscall(SYS_rename, "f", "g")); }
-static long call_rename_dir(void) { return ret(syscall(SYS_rename, "sub", "moved")); }
-static long call_renameat(void) { return ret(syscall(SYS_renameat, AT_FDCWD, "f", dir_fd("sub"), "new")); }
-static long call_renameat2(void) { return ret(syscall(SYS_renameat2, dir_fd("sub"), "s", AT_FDCWD, "new", 0)); }
-static long call_renameat2_over(void) { return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", 0)); }
+static long call_unlink(void)
+{
+	return ret(syscall(SYS_unlink, "f"));
+}
+static long call_unlinkat(void)
+{
+	return ret(syscall(SYS_unlinkat, AT_FDCWD, here("f"), 0));
+}
+static long call_unlinkat_fd(void)
+{
+	return ret(syscall(SYS_unlinkat, dir_fd("sub"), "s", 0));
+}
+static long call_unlink_missing(void)
+{
+	return ret(syscall(SYS_unlink, "missing"));
+}
+static long call_unlink_link(void)
+{
+	return ret(syscall(SYS_unlink, "link"));
+}
+static long call_rmdir(void)
+{
+	return ret(syscall(SYS_rmdir, "d"));
+}
+static long call_rmdir_full(void)
+{
+	return ret(syscall(SYS_rmdir, "sub"));
+}
+static long call_removedir(void)
+{
+	return ret(syscall(SYS_unlinkat, AT_FDCWD, "d", AT_REMOVEDIR));
+}
+static long call_rename(void)
+{
+	return ret(syscall(SYS_rename, "f", "new"));
+}
+static long call_rename_over(void)
+{
+	return ret(syscall(SYS_rename, "f", "g"));
+}
+static long call_rename_dir(void)
+{
+	return ret(syscall(SYS_rename, "sub", "moved"));
+}
+static long call_renameat(void)
+{
+	return ret(syscall(SYS_renameat, AT_FDCWD, "f", dir_fd("sub"), "new"));
+}
+static long call_renameat2(void)
+{
+	return ret(syscall(SYS_renameat2, dir_fd("sub"), "s", AT_FDCWD, "new", 0));
+}
+static long call_renameat2_over(void)
+{
+	return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", 0));
+}
 
 static long call_rename_noreplace(void)
 {
@@ -80,18 +123,54 @@ static long call_rename_exchange(void)
 	return ret(syscall(SYS_renameat2, AT_FDCWD, "f", AT_FDCWD, "g", RENAME_EXCHANGE));
 }
 
-static long call_truncate(void) { return ret(syscall(SYS_truncate, "f", 1)); }
-static long call_ftruncate(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 2)); }
-static long call_ftruncate_grows(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 100)); }
-static long call_ftruncate_same(void) { return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), F_BYTES)); }
-static long call_creat(void) { return ret(syscall(SYS_creat, "f", 0644)); }
-static long call_creat_new(void) { return ret(syscall(SYS_creat, "new", 0644)); }
-static long call_open(void) { return ret(syscall(SYS_open, "f", O_WRONLY | O_TRUNC)); }
-static long call_open_new(void) { return ret(syscall(SYS_open, "new", O_WRONLY | O_CREAT | O_TRUNC, 0644)); }
-static long call_open_plain(void) { return ret(syscall(SYS_open, "f", O_RDWR)); }
-static long call_openat(void) { return ret(syscall(SYS_openat, dir_fd("sub"), "s", O_WRONLY | O_TRUNC | O_CREAT, 0644)); }
-static long call_open_null(void) { return ret(syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_TRUNC)); }
-static long call_open_append(void) { return ret(syscall(SYS_openat, AT_FDCWD, "f", O_WRONLY | O_APPEND)); }
+static long call_truncate(void)
+{
+	return ret(syscall(SYS_truncate, "f", 1));
+}
+static long call_ftruncate(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 2));
+}
+static long call_ftruncate_grows(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), 100));
+}
+static long call_ftruncate_same(void)
+{
+	return ret(syscall(SYS_ftruncate, open("f", O_WRONLY), F_BYTES));
+}
+static long call_creat(void)
+{
+	return ret(syscall(SYS_creat, "f", 0644));
+}
+static long call_creat_new(void)
+{
+	return ret(syscall(SYS_creat, "new", 0644));
+}
+static long call_open(void)
+{
+	return ret(syscall(SYS_open, "f", O_WRONLY | O_TRUNC));
+}
+static long call_open_new(void)
+{
+	return ret(syscall(SYS_open, "new", O_WRONLY | O_CREAT | O_TRUNC, 0644));
+}
+static long call_open_plain(void)
+{
+	return ret(syscall(SYS_open, "f", O_RDWR));
+}
+static long call_openat(void)
+{
+	return ret(syscall(SYS_openat, dir_fd("sub"), "s", O_WRONLY | O_TRUNC | O_CREAT, 0644));
+}
+static long call_open_null(void)
+{
+	return ret(syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_TRUNC));
+}
+static long call_open_append(void)
+{
+	return ret(syscall(SYS_openat, AT_FDCWD, "f", O_WRONLY | O_APPEND));
+}
 
 static long open_how(const char *path, uint64_t flags, uint64_t mode)
 {
@@ -100,21 +179,39 @@ static long open_how(const char *path, uint64_t flags, uint64_t mode)
 	return ret(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how)));
 }
 
-static long call_openat2(void) { return open_how("f", O_WRONLY | O_TRUNC, 0); }
-static long call_openat2_new(void) { return open_how("new", O_WRONLY | O_CREAT | O_TRUNC, 0644); }
+static long call_openat2(void)
+{
+	return open_how("f", O_WRONLY | O_TRUNC, 0);
+}
+static long call_openat2_new(void)
+{
+	return open_how("new", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+}
 
 static long fallocate_big(int mode)
 {
 	return ret(syscall(SYS_fallocate, open("big", O_RDWR), mode, 0, BIG_BYTES / 4));
 }
 
-static long call_punch(void) { return fallocate_big(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE); }
-static long call_collapse(void) { return fallocate_big(FALLOC_FL_COLLAPSE_RANGE); }
-static long call_zero(void) { return fallocate_big(FALLOC_FL_ZERO_RANGE); }
-static long call_allocate(void) { return fallocate_big(0); }
+static long call_punch(void)
+{
+	return fallocate_big(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+}
+static long call_collapse(void)
+{
+	return fallocate_big(FALLOC_FL_COLLAPSE_RANGE);
+}
+static long call_zero(void)
+{
+	return fallocate_big(FALLOC_FL_ZERO_RANGE);
+}
+static long call_allocate(void)
+{
+	return fallocate_big(0);
+}
 
-#define FD 0 /* a descriptor: any number */
-#define GONE(function, operation, file, bytes) .call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
+#define GONE(function, operation, file, bytes) \
+	.call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
 
 #define KEPT(function) .call = function, .replaced = -1
 
@@ -139,17 +236,17 @@ static const struct call_case cases[] = {
 	{"renameat2-exchange", GONE(call_rename_exchange, "rename", "f", F_BYTES), .new_path = "g", .exchange = true},
 	{"truncate", GONE(call_truncate, "truncate", "f", F_BYTES)},
 	{"ftruncate", GONE(call_ftruncate, "truncate", "f", F_BYTES), .size_known = true},
-	{"ftruncate-grows", KEPT(call_ftruncate_grows)},
-	{"ftruncate-same", KEPT(call_ftruncate_same)},
-	{"creat", GONE(call_creat, "truncate", "f", F_BYTES), .result = FD},
+	{"ftruncate-grows", KEPT(call_ftruncate_grows), .by_length = true},
+	{"ftruncate-same", KEPT(call_ftruncate_same), .by_length = true},
+	{"creat", GONE(call_creat, "truncate", "f", F_BYTES)},
 	{"creat-new", KEPT(call_creat_new)},
-	{"open-truncates", GONE(call_open, "truncate", "f", F_BYTES), .result = FD},
+	{"open-truncates", GONE(call_open, "truncate", "f", F_BYTES)},
 	{"open-new", KEPT(call_open_new)},
 	{"open-plain", KEPT(call_open_plain)},
 	{"open-append", KEPT(call_open_append)},
 	{"open-dev-null", KEPT(call_open_null)},
-	{"openat-truncates", GONE(call_openat, "truncate", "sub/s", 4), .result = FD},
-	{"openat2-truncates", GONE(call_openat2, "truncate", "f", F_BYTES), .result = FD},
+	{"openat-truncates", GONE(call_openat, "truncate", "sub/s", 4)},
+	{"openat2-truncates", GONE(call_openat2, "truncate", "f", F_BYTES)},
 	{"openat2-new", KEPT(call_openat2_new)},
 	{"fallocate-punch", GONE(call_punch, "overwrite", "big", BIG_BYTES), .size_known = true},
 	{"fallocate-collapse", GONE(call_collapse, "overwrite", "big", BIG_BYTES), .size_known = true},
@@ -207,11 +304,41 @@ static void expect_objects(json_t *event, const struct call_case *what, ino_t in
 		check(!member(event, "target.replaced"), "something replaced: %s", dump(event));
 }
 
+/* Where the lsm tier says that it does not learn them, and only there, they are null. */
+static void expect_result(struct live *live, json_t *event, bool lsm, long returned)
+{
+	if (lsm && !has_results(live, member_text(event, "op")))
+		expect_null(event, "result");
+	else
+		expect_number(event, "result",
+			      returned > 0 ? 0 : returned); /* an open's descriptor is no one's business */
+}
+
+/* Before 5.19 (commit 100f59d96405) the LSM hook of an exchange comes once for each of the two names, without flags. */
+static bool is_exchange_in_two(struct live *live, const struct call_case *what, json_t *ops)
+{
+	if (!what->exchange || !on_lsm(live, "rename") || json_array_size(ops) != 2)
+		return false;
+	for (size_t i = 0; i < 2; i++) {
+		json_t *event = json_array_get(ops, i);
+
+		expect_text(event, "op", "rename");
+		check(json_is_object(member(event, "target.replaced")), "an exchange that replaces nothing: %s",
+		      dump(event));
+		check(strcmp(member_text(event, "target.path"), member_text(json_array_get(ops, !i), "target.path")),
+		      "twice the same name: %s", dump(ops));
+	}
+	return kernel_before(5, 19);
+}
+
 static void expect_event(struct live *live, const struct call_case *what, json_t *ops, long returned, ino_t inode)
 {
 	bool lsm = on_lsm(live, what->op);
-	json_t *event = one_op(ops);
+	json_t *event;
 
+	if (is_exchange_in_two(live, what, ops))
+		return;
+	event = one_op(ops);
 	expect_text(event, "op", what->op);
 	expect_text(event, "verdict", "alert");
 	expect_text(event, "rule", "watched");
@@ -219,7 +346,7 @@ static void expect_event(struct live *live, const struct call_case *what, json_t
 	expect_text(event, "target.path", path_of(live, text("alert/%s", what->path)));
 	if (what->new_path)
 		expect_text(event, "target.new_path", path_of(live, text("alert/%s", what->new_path)));
-	expect_number(event, "result", lsm && returned > 0 ? 0 : returned);
+	expect_result(live, event, lsm, returned);
 	expect_number(event, "process.uid", 0);
 	expect_objects(event, what, inode, lsm);
 }
@@ -233,6 +360,9 @@ static void run_call(struct live *live)
 	long returned = 0;
 	json_t *ops;
 
+	/* LSM programs read the registers of the system call for it, as they do for fallocate's mode. */
+	if (what->by_length && on_lsm(live, "truncate") && !on_lsm(live, "overwrite"))
+		skip("LSM programs of this kernel cannot learn the new length, and take it for a loss");
 	furnish(dir);
 	if (what->path)
 		lstat(text("%s/%s", dir, what->path), &facts);
@@ -241,6 +371,7 @@ static void run_call(struct live *live)
 	      outcome.status, outcome.output);
 	if (returned == -EOPNOTSUPP || returned == -ENOSYS)
 		skip("this file system or kernel has no such call");
+	/* Of an open, the descriptor. */
 	check(returned == what->result || (returned > 0 && !what->result), "the call returned %ld, not %ld", returned,
 	      what->result);
 	ops = ops_of(live, outcome.pid);
@@ -252,16 +383,46 @@ static void run_call(struct live *live)
 
 const struct actor call_actors[] = {{"call", act_call}, {}};
 
-#define ROW(number, name) {"call-" name, NEEDS_DAEMON, run_call, &cases[number]}
+#define ROW(number, name)                                            \
+	{                                                            \
+		"call-" name, NEEDS_DAEMON, run_call, &cases[number] \
+	}
 
 const struct row call_rows[] = {
-	ROW(0, "unlink"), ROW(1, "unlinkat"), ROW(2, "unlinkat-dirfd"), ROW(3, "unlink-missing"), ROW(4, "unlink-symlink"),
-	ROW(5, "rmdir"), ROW(6, "rmdir-not-empty"), ROW(7, "unlinkat-removedir"), ROW(8, "rename"), ROW(9, "rename-over"),
-	ROW(10, "rename-directory"), ROW(11, "renameat"), ROW(12, "renameat2"), ROW(13, "renameat2-over"),
-	ROW(14, "renameat2-noreplace"), ROW(15, "renameat2-noreplace-there"), ROW(16, "renameat2-exchange"),
-	ROW(17, "truncate"), ROW(18, "ftruncate"), ROW(19, "ftruncate-grows"), ROW(20, "ftruncate-same"), ROW(21, "creat"),
-	ROW(22, "creat-new"), ROW(23, "open-truncates"), ROW(24, "open-new"), ROW(25, "open-plain"), ROW(26, "open-append"),
-	ROW(27, "open-dev-null"), ROW(28, "openat-truncates"), ROW(29, "openat2-truncates"), ROW(30, "openat2-new"),
-	ROW(31, "fallocate-punch"), ROW(32, "fallocate-collapse"), ROW(33, "fallocate-zero"), ROW(34, "fallocate-only"),
+	ROW(0, "unlink"),
+	ROW(1, "unlinkat"),
+	ROW(2, "unlinkat-dirfd"),
+	ROW(3, "unlink-missing"),
+	ROW(4, "unlink-symlink"),
+	ROW(5, "rmdir"),
+	ROW(6, "rmdir-not-empty"),
+	ROW(7, "unlinkat-removedir"),
+	ROW(8, "rename"),
+	ROW(9, "rename-over"),
+	ROW(10, "rename-directory"),
+	ROW(11, "renameat"),
+	ROW(12, "renameat2"),
+	ROW(13, "renameat2-over"),
+	ROW(14, "renameat2-noreplace"),
+	ROW(15, "renameat2-noreplace-there"),
+	ROW(16, "renameat2-exchange"),
+	ROW(17, "truncate"),
+	ROW(18, "ftruncate"),
+	ROW(19, "ftruncate-grows"),
+	ROW(20, "ftruncate-same"),
+	ROW(21, "creat"),
+	ROW(22, "creat-new"),
+	ROW(23, "open-truncates"),
+	ROW(24, "open-new"),
+	ROW(25, "open-plain"),
+	ROW(26, "open-append"),
+	ROW(27, "open-dev-null"),
+	ROW(28, "openat-truncates"),
+	ROW(29, "openat2-truncates"),
+	ROW(30, "openat2-new"),
+	ROW(31, "fallocate-punch"),
+	ROW(32, "fallocate-collapse"),
+	ROW(33, "fallocate-zero"),
+	ROW(34, "fallocate-only"),
 	{},
 };

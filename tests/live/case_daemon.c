@@ -79,13 +79,15 @@ static void run_reload(struct live *live)
 	size_t i;
 
 	pid = start_in(NULL,
-		       ARGV(live->reprieve, "run", "--socket", live->daemon.socket, "--", live->self, "--act", "loop", dir, stop),
+		       ARGV(live->reprieve, "run", "--socket", live->daemon.socket, "--", live->self, "--act", "loop",
+			    dir, stop),
 		       &output);
 	for (int round = 0; round < (live->vm ? 5 : 20); round++) {
 		/* Every other time with one rule more, so that the rules have other numbers. */
 		make_file(live->daemon.policy, policy);
 		if (round % 2)
-			make_file(live->daemon.policy, text("%s  - {name: more, op: [rmdir], action: alert}\n", policy));
+			make_file(live->daemon.policy,
+				  text("%s  - {name: more, op: [rmdir], action: alert}\n", policy));
 		reload(live, "reloaded");
 	}
 	make_file(live->daemon.policy, policy);
@@ -111,12 +113,14 @@ static void run_bad_policy(struct live *live)
 	make_file(live->daemon.policy, "version: 1\nrules:\n  - {name: a, op: [delete], acton: kill}\n");
 	reload(live, "not reloaded");
 	errors = read_text(live->daemon.errors);
-	check(strstr(errors, text("%s:3:", live->daemon.policy)), "the error is not named by line and column: %s", errors);
+	check(strstr(errors, text("%s:3:", live->daemon.policy)), "the error is not named by line and column: %s",
+	      errors);
 	make_file(file, "x");
 	outcome = session(live, "rm", file);
 	expect_text(one_op(ops_of(live, outcome.pid)), "rule", "watched");
 	after = daemon_ask(live, &live->daemon, "status");
-	check(number(before, "policy.generation") == number(after, "policy.generation"), "another policy: %s", dump(after));
+	check(number(before, "policy.generation") == number(after, "policy.generation"), "another policy: %s",
+	      dump(after));
 	make_file(live->daemon.policy, policy);
 	reload(live, "reloaded");
 }
@@ -187,8 +191,8 @@ static void run_small_ring(struct live *live)
 	count_events(daemon.events, &ops, &lost);
 	check(number(status, "losses.records.op") > 0, "a ring of 4 KiB lost nothing: %s", dump(status));
 	check(ops + lost == FLOOD, "%ld events and %ld losses told in the stream, of %d operations", ops, lost, FLOOD);
-	check(number(status, "losses.records.op") == lost, "status counts other losses than the %ld of the stream: %s", lost,
-	      dump(json_object_get(status, "losses")));
+	check(number(status, "losses.records.op") == lost, "status counts other losses than the %ld of the stream: %s",
+	      lost, dump(json_object_get(status, "losses")));
 	daemon_stop(&daemon);
 }
 
@@ -215,8 +219,8 @@ static void run_sessions_listed(struct live *live)
 {
 	int output;
 	pid_t pid = start_in(NULL,
-			     ARGV(live->reprieve, "run", "--socket", live->daemon.socket, "--name", "listed", "--workspace",
-				  live->dir, "--", "sleep", "30"),
+			     ARGV(live->reprieve, "run", "--socket", live->daemon.socket, "--name", "listed",
+				  "--workspace", live->dir, "--", "sleep", "30"),
 			     &output);
 	struct outcome outcome = {};
 
@@ -226,8 +230,8 @@ static void run_sessions_listed(struct live *live)
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	check(strstr(outcome.output, text("\"pid\":%d", (int)pid)) && strstr(outcome.output, live->dir), "not listed: %s",
-	      outcome.output);
+	check(strstr(outcome.output, text("\"pid\":%d", (int)pid)) && strstr(outcome.output, live->dir),
+	      "not listed: %s", outcome.output);
 	outcome = run(live->reprieve, "sessions", "--json", "--socket", live->daemon.socket);
 	check(!strstr(outcome.output, "\"listed\""), "still listed after its end: %s", outcome.output);
 }
@@ -248,7 +252,8 @@ static struct outcome watched(struct live *live, const char *const filter[])
 	pid = start_in(NULL, words, &output);
 	/* There is no sign that the stream is open. */
 	usleep(live->vm ? 3000000 : 700000);
-	session(live, "sh", "-c", text("rm %s; mv %s %s.new; rm %s", gone, renamed, renamed, path_of(live, "allow/passed")));
+	session(live, "sh", "-c",
+		text("rm %s; mv %s %s.new; rm %s", gone, renamed, renamed, path_of(live, "allow/passed")));
 	flush(live, &live->daemon);
 	usleep(300000);
 	kill(pid, SIGINT);
@@ -289,15 +294,18 @@ static void run_exit_codes(struct live *live)
 	static const char *const asking[] = {"status", "sessions", "watch"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(asking); i++) {
-		expect_exit(live, EXIT_NO_DAEMON, ARGV(live->reprieve, asking[i], "--socket", path_of(live, "none.sock")));
+		expect_exit(live, EXIT_NO_DAEMON,
+			    ARGV(live->reprieve, asking[i], "--socket", path_of(live, "none.sock")));
 		expect_exit(live, EXIT_USAGE, ARGV(live->reprieve, asking[i], "--no-such-option"));
 		expect_exit(live, 0, ARGV(live->reprieve, asking[i], "--help"));
 	}
 	expect_exit(live, EXIT_USAGE, ARGV(live->reprieve, "no-such-command"));
 	expect_exit(live, EXIT_USAGE, ARGV(live->reprieve, "run"));
-	expect_exit(live, EXIT_USAGE, ARGV(live->reprieve, "watch", "--socket", live->daemon.socket, "--op", "nothing"));
+	expect_exit(live, EXIT_USAGE,
+		    ARGV(live->reprieve, "watch", "--socket", live->daemon.socket, "--op", "nothing"));
 	expect_exit(live, EXIT_USAGE, ARGV(live->reprieve, "daemon", "--ring", "5"));
-	expect_exit(live, 1, ARGV(live->reprieve, "daemon", "--socket", path_of(live, "x.sock"), "--policy", "/no/such.yaml"));
+	expect_exit(live, 1,
+		    ARGV(live->reprieve, "daemon", "--socket", path_of(live, "x.sock"), "--policy", "/no/such.yaml"));
 	expect_exit(live, 1, ARGV(live->reprieve, "daemon", "--socket", live->daemon.socket));
 }
 
@@ -330,7 +338,8 @@ static void run_not_root(struct live *live)
 			skip("another user cannot reach %s", live->reprieve);
 		check(outcome.status == (i < 2 ? EXIT_LACKING : EXIT_NO_DAEMON), "%s: exit status %d: %s", asking[i],
 		      outcome.status, outcome.output);
-		check(i == 2 || strstr(outcome.output, "root"), "%s does not say what is missing: %s", asking[i], outcome.output);
+		check(i == 2 || strstr(outcome.output, "root"), "%s does not say what is missing: %s", asking[i],
+		      outcome.output);
 	}
 }
 
@@ -390,9 +399,9 @@ static const char *doctor_tier(json_t *doctor, const char *op)
 
 	json_array_foreach (json_object_get(doctor, "tiers"), i, row)
 		if (!strcmp(member_text(row, "op"), op))
-			return strcmp(member_text(row, "tier"), "none") && !json_is_true(json_object_get(row, "proven")) ?
-				       "unproven" :
-				       json_string_value(json_object_get(row, "tier"));
+			return strcmp(member_text(row, "tier"), "none") && !json_is_true(json_object_get(row, "proven"))
+				       ? "unproven"
+				       : json_string_value(json_object_get(row, "tier"));
 	return "missing";
 }
 
@@ -432,7 +441,8 @@ static void run_doctor(struct live *live)
 	check(json_is_true(member(doctor, "armed")), "not armed: %s", outcome.output);
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		check(live->tracepoints || !strcmp(doctor_tier(doctor, ops[i]), tier_of(live, ops[i])),
-		      "doctor says %s: %s, the daemon says %s", ops[i], doctor_tier(doctor, ops[i]), tier_of(live, ops[i]));
+		      "doctor says %s: %s, the daemon says %s", ops[i], doctor_tier(doctor, ops[i]),
+		      tier_of(live, ops[i]));
 		if (!live->tracepoints)
 			check_diagnosis(live, doctor, ops[i]);
 		check(strstr(people.output, ops[i]), "nothing of %s: %s", ops[i], people.output);
@@ -481,7 +491,8 @@ static void run_heavy(struct live *live)
 	status = daemon_ask(live, &daemon, "status");
 	count_events(daemon.events, &ops, &lost);
 	check(ops + lost == wanted, "%ld events and %ld losses, of %ld operations", ops, lost, wanted);
-	check(!lost && !number(status, "losses.total"), "%ld are lost: %s", lost, dump(json_object_get(status, "losses")));
+	check(!lost && !number(status, "losses.total"), "%ld are lost: %s", lost,
+	      dump(json_object_get(status, "losses")));
 	all = json_array();
 	for (FILE *file = popen(text("grep -a '\"change\":\"end\"' %s", daemon.events), "r"); file; file = NULL) {
 		event = NULL;
@@ -496,7 +507,10 @@ static void run_heavy(struct live *live)
 }
 
 const struct actor daemon_actors[] = {
-	{"loop", act_loop}, {"flood", act_flood}, {"as-nobody", act_as_nobody}, {},
+	{"loop", act_loop},
+	{"flood", act_flood},
+	{"as-nobody", act_as_nobody},
+	{},
 };
 
 const struct row daemon_rows[] = {

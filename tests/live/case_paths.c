@@ -148,7 +148,8 @@ static void run_untouched(struct live *live)
 	expect_number(event, "result", 0);
 	if (on_lsm(live, "unlink"))
 		return;
-	check(json_is_true(member(event, "late")) && has_text(member(event, "target.path_notes"), "read-after-the-call"),
+	check(json_is_true(member(event, "late")) &&
+		      has_text(member(event, "target.path_notes"), "read-after-the-call"),
 	      "not told that it was read late: %s", dump(event));
 }
 
@@ -239,7 +240,10 @@ const struct actor path_actors[] = {
 	{"untouched", act_untouched},	  {"deep", act_deep}, {},
 };
 
-#define ROW(number, name) {"path-" name, NEEDS_DAEMON, run_path, &cases[number]}
+#define ROW(number, name)                                            \
+	{                                                            \
+		"path-" name, NEEDS_DAEMON, run_path, &cases[number] \
+	}
 
 const struct row path_rows[] = {
 	ROW(0, "plain"),

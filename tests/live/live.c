@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -256,8 +255,11 @@ static void load_tiers(struct live *live)
 	size_t i;
 
 	live->tiers = json_object();
-	json_array_foreach (json_object_get(status, "tiers"), i, row)
-		json_object_set(live->tiers, json_string_value(json_object_get(row, "op")), json_object_get(row, "tier"));
+	live->notes = json_object();
+	json_array_foreach (json_object_get(status, "tiers"), i, row) {
+		json_object_set(live->tiers, member_text(row, "op"), json_object_get(row, "tier"));
+		json_object_set(live->notes, member_text(row, "op"), json_object_get(row, "note"));
+	}
 	json_decref(status);
 }
 
@@ -372,9 +374,12 @@ static void list_rows(void)
 static void parse_options(int argc, char **argv, struct live *live, struct options *options)
 {
 	static const struct option rows[] = {
-		{"reprieve", required_argument, NULL, 'r'}, {"tier", required_argument, NULL, 't'},
-		{"heavy", no_argument, NULL, 'H'},	    {"vm", no_argument, NULL, 'v'},
-		{"tracepoints", no_argument, NULL, 'p'},    {"list", no_argument, NULL, 'l'},
+		{"reprieve", required_argument, NULL, 'r'},
+		{"tier", required_argument, NULL, 't'},
+		{"heavy", no_argument, NULL, 'H'},
+		{"vm", no_argument, NULL, 'v'},
+		{"tracepoints", no_argument, NULL, 'p'},
+		{"list", no_argument, NULL, 'l'},
 		{},
 	};
 	int key;
@@ -414,14 +419,16 @@ int main(int argc, char **argv)
 	live.self = realpath("/proc/self/exe", NULL);
 	if (argc >= 3 && !strcmp(argv[1], "--act"))
 		return act(argc - 2, argv + 2);
-	live.reprieve = realpath(text("%.*s/../../reprieve", (int)(strrchr(live.self, '/') - live.self), live.self), NULL);
+	live.reprieve =
+		realpath(text("%.*s/../../reprieve", (int)(strrchr(live.self, '/') - live.self), live.self), NULL);
 	parse_options(argc, argv, &live, &options);
 	if (options.list) {
 		list_rows();
 		return 0;
 	}
 	if (!live.reprieve || geteuid()) {
-		fprintf(stderr, "live: %s\n", live.reprieve ? "needs root" : "there is no build/reprieve: run make first");
+		fprintf(stderr, "live: %s\n",
+			live.reprieve ? "needs root" : "there is no build/reprieve: run make first");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -8,10 +8,12 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
-#define START_TRIES 2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
+#define START_TRIES \
+	2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
 
 const char *text(const char *format, ...)
 {
@@ -271,8 +273,8 @@ struct outcome session_act(struct live *live, const char *directory, const char 
 
 static void exec_daemon(struct live *live, const struct guard_daemon *daemon, const char *const extra[])
 {
-	const char *words[32] = {live->reprieve, "daemon", "--socket", daemon->socket,
-				 "--policy", daemon->policy, "--events", daemon->events};
+	const char *words[32] = {live->reprieve, "daemon",	 "--socket", daemon->socket,
+				 "--policy",	 daemon->policy, "--events", daemon->events};
 	size_t count = 8;
 	int errors = open(daemon->errors, O_WRONLY | O_CREAT | O_APPEND, 0644);
 
@@ -327,8 +329,7 @@ json_t *daemon_ask(struct live *live, const struct guard_daemon *daemon, const c
 {
 	static char big[1 << 20];
 	int output;
-	pid_t pid = start_in(NULL, ARGV(live->reprieve, command, "--json", "--socket", daemon->socket),
-			     &output);
+	pid_t pid = start_in(NULL, ARGV(live->reprieve, command, "--json", "--socket", daemon->socket), &output);
 	size_t length = 0;
 	json_t *answer;
 	ssize_t got;
@@ -480,4 +481,20 @@ const char *tier_of(struct live *live, const char *op)
 bool on_lsm(struct live *live, const char *op)
 {
 	return !strcmp(tier_of(live, op), "lsm");
+}
+
+bool has_results(struct live *live, const char *op)
+{
+	const char *note = json_string_value(json_object_get(live->notes, op));
+
+	return !note || !strstr(note, "whether the call then succeeded is not learned");
+}
+
+bool kernel_before(int major, int minor)
+{
+	struct utsname name;
+	int is_major = 0, is_minor = 0;
+
+	return !uname(&name) && sscanf(name.release, "%d.%d", &is_major, &is_minor) == 2 &&
+	       (is_major < major || (is_major == major && is_minor < minor));
 }

@@ -105,8 +105,7 @@ static int command(struct dfa_builder **builder, struct dfa *dfa, const char *li
 int main(void)
 {
 	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
-	_cleanup_free_
-	struct dfa *dfa = calloc(1, sizeof(*dfa));
+	_cleanup_free_ struct dfa *dfa = calloc(1, sizeof(*dfa));
 	static char line[20000];
 	int r = dfa ? dfa_builder_new(&builder) : -ENOMEM;
 

@@ -75,8 +75,7 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
 
 static void compare_lines(const char *got, FILE *expected)
 {
-	_cleanup_free_
-	char *line = NULL;
+	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 
 	while (getline(&line, &size, expected) > 0) {
@@ -91,8 +90,7 @@ static void compare_lines(const char *got, FILE *expected)
 
 static void malformed_policies_are_refused_at_their_place(void **state)
 {
-	_cleanup_free_
-	char *got = NULL;
+	_cleanup_free_ char *got = NULL;
 	_cleanup_fclose_ FILE *expected = NULL;
 	struct dirent **names;
 	size_t size;
@@ -119,8 +117,7 @@ static void too_large_a_policy_is_refused(void **state)
 {
 	_cleanup_(fixture_clear) struct fixture fixture = {};
 	size_t size = POLICY_BYTES_MAX + 1;
-	_cleanup_free_
-	char *text = malloc(size);
+	_cleanup_free_ char *text = malloc(size);
 
 	(void)state;
 	memset(text, '#', size);
@@ -490,8 +487,7 @@ static void explanations_name_what_failed(void **state)
 {
 	_cleanup_(fixture_clear) struct fixture fixture = {};
 	struct policy_question question = {.op = OP_UNLINK, .path = "/tmp/keep/x", .workspace = "/tmp"};
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	json_t *json = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
@@ -692,8 +688,7 @@ static void the_builtin_policy_is_quiet_where_it_should_be(void **state)
 static void a_full_policy_loads_in_less_than_a_second(void **state)
 {
 	_cleanup_(fixture_clear) struct fixture fixture = {};
-	_cleanup_free_
-	char *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	struct policy_question question = {.op = OP_UNLINK, .path = "/srv/app127/data9/x", .workspace = "/w"};
 	struct policy_answer answer;
 	clock_t start;

@@ -108,14 +108,9 @@ static const struct {
 	const char *mode;
 	void (*run)(PGconn *connection, const char *statement);
 } modes[] = {
-	{"exec", run_exec},
-	{"exec-params", run_exec_params},
-	{"prepare", run_prepare},
-	{"send", run_send},
-	{"send-params", run_send_params},
-	{"send-prepare", run_send_prepare},
-	{"pipeline", run_pipeline},
-	{"large-object", run_large_object},
+	{"exec", run_exec},	    {"exec-params", run_exec_params},	{"prepare", run_prepare},
+	{"send", run_send},	    {"send-params", run_send_params},	{"send-prepare", run_send_prepare},
+	{"pipeline", run_pipeline}, {"large-object", run_large_object},
 };
 
 /* Lives as long as the program. */
