@@ -28,7 +28,7 @@ const volatile __u32 args_vfs_unlink = 4; /* mnt_userns since commit 6521f891708
 const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
-const volatile bool have_results = true; /* the fexit programs are attached */
+const volatile __u32 known_results = 0; /* mask of 1 << enum op: an fexit program tells the result */
 const volatile bool have_pt_regs = true; /* bpf_task_pt_regs: commit dd6e10fbd9fb (5.15) */
 
 /* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
@@ -68,7 +68,7 @@ static __always_inline int guard_end(int slot, struct scratch *scratch, struct d
 		scratch->rec.op.result = answer;
 		scratch->rec.op.flags |= OP_RESULT_KNOWN;
 		emit(slot, 1);
-	} else if (have_results) {
+	} else if (known_results >> (scratch->rec.op.op & (OP_COUNT - 1)) & 1) {
 		scratch->pending.match = number_of(scratch, dentry);
 		inflight_put(slot);
 	} else {

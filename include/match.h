@@ -25,12 +25,14 @@ MATCH_INLINE int rule_set_empty(const struct rule_set *set)
 }
 
 /* Place of a lone bit by a de Bruijn sequence: each of its 64 windows of six bits is another number. */
+/* clang-format off */
 static const __u8 bit_places[64] = {
 	0, 1, 48, 2, 57, 49, 28, 3, 61, 58, 50, 42, 38, 29, 17, 4,
 	62, 55, 59, 36, 53, 51, 43, 22, 45, 39, 33, 30, 24, 18, 12, 5,
 	63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21, 44, 32, 23, 11,
 	46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9, 13, 8, 7, 6,
 };
+/* clang-format on */
 
 /* Number of the lowest bit of a word that is not zero. BPF has no instruction for it, and branches cost the verifier. */
 MATCH_INLINE __u32 lowest_bit(__u64 word)

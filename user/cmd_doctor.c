@@ -76,6 +76,7 @@ static void try_guard(struct diagnosis *diagnosis)
 	if (!diagnosis->error)
 		diagnosis->error = selftest_run(guard, &session);
 	if (!diagnosis->error) {
+		guard_drop_unproven(guard);
 		diagnosis->armed = true;
 		memcpy(diagnosis->tiers, guard_tiers(guard), sizeof(diagnosis->tiers));
 	}

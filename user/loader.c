@@ -118,6 +118,24 @@ static const struct tier_row tier_rows[] = {
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
+/* Of which operations the lsm tier learns the result: a mask of 1 << enum op. */
+static __u32 known_results(const struct kernel_facts *facts)
+{
+	const struct probe *const probes[OP_COUNT] = {
+		[OP_UNLINK] = &facts->fexit,
+		[OP_RMDIR] = &facts->fexit_rmdir,
+		[OP_RENAME] = &facts->fexit_rename,
+		[OP_TRUNCATE] = &facts->fexit_truncate,
+		[OP_OVERWRITE] = &facts->fexit_fallocate,
+	};
+	__u32 known = 0;
+
+	for (size_t op = 0; op < OP_COUNT; op++)
+		if (probes[op] && probes[op]->result == PROBE_WORKS)
+			known |= 1u << op;
+	return known;
+}
+
 void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard_tier ret_tiers[OP_COUNT])
 {
 	for (size_t i = 0; i < OP_COUNT; i++)
@@ -135,6 +153,14 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 		if (works && ret_tiers[row->op].tier < row->tier)
 			ret_tiers[row->op] = (struct guard_tier){row->tier, false, row->by, row->note};
 	}
+	for (size_t op = 0; op < OP_COUNT; op++)
+		if (ret_tiers[op].tier == TIER_LSM && !(known_results(facts) & 1u << op) && !*ret_tiers[op].note)
+			ret_tiers[op].note = "whether the call then succeeded is not learned";
+	/* The hook is not told what fallocate does: that is read from the system call's registers. */
+	if (ret_tiers[OP_OVERWRITE].tier == TIER_LSM && facts->pt_regs.result != PROBE_WORKS)
+		ret_tiers[OP_OVERWRITE] = (struct guard_tier){TIER_NONE, false, "nothing",
+							      "LSM programs of this kernel cannot read a system call's "
+							      "arguments (bpf_task_pt_regs, 5.15)"};
 }
 
 static const struct program_row *program_row(const char *name)
@@ -168,7 +194,7 @@ static void set_arguments(struct btf *btf, const char *name, volatile const __u3
 static void set_constants(struct reprieve *skel, struct btf *btf, const struct kernel_facts *facts)
 {
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
-	skel->rodata->have_results = facts->fexit.result == PROBE_WORKS;
+	skel->rodata->known_results = known_results(facts);
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
@@ -195,7 +221,7 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 	case NEED_LSM_OVERWRITE:
 		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
 	case NEED_FEXIT:
-		return arming->lsm && arming->facts->fexit.result == PROBE_WORKS;
+		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
 		return arming->signal;
 	default:

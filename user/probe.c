@@ -32,6 +32,21 @@ static void trigger_rmdir(void)
 		rmdir(directory);
 }
 
+/* A file emptied, filled, renamed, removed. */
+static void trigger_file(void)
+{
+	char file[] = "/tmp/reprieve-probe-XXXXXX", renamed[sizeof(file) + 1];
+	int fd = mkstemp(file);
+
+	if (fd < 0)
+		return;
+	snprintf(renamed, sizeof(renamed), "%s2", file);
+	if (ftruncate(fd, 4096) || fallocate(fd, 0, 0, 4096) || rename(file, renamed))
+		unlink(file);
+	unlink(renamed);
+	close(fd);
+}
+
 static void trigger_fork(void)
 {
 	pid_t child = fork();
@@ -67,7 +82,11 @@ static const struct trial trials[] = {
 	{offsetof(struct kernel_facts, tracepoint), "self_tracepoint", trigger_rmdir},
 	{offsetof(struct kernel_facts, uprobe), "self_uprobe", trigger_call},
 	{offsetof(struct kernel_facts, lsm), "self_lsm", trigger_rmdir},
-	{offsetof(struct kernel_facts, fexit), "self_fexit", trigger_rmdir},
+	{offsetof(struct kernel_facts, fexit), "self_fexit", trigger_file},
+	{offsetof(struct kernel_facts, fexit_rmdir), "self_fexit_rmdir", trigger_rmdir},
+	{offsetof(struct kernel_facts, fexit_rename), "self_fexit_rename", trigger_file},
+	{offsetof(struct kernel_facts, fexit_truncate), "self_fexit_truncate", trigger_file},
+	{offsetof(struct kernel_facts, fexit_fallocate), "self_fexit_fallocate", trigger_file},
 	{offsetof(struct kernel_facts, cookie), "self_cookie", NULL},
 	{offsetof(struct kernel_facts, pt_regs), "self_pt_regs", NULL},
 };

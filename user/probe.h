@@ -29,7 +29,8 @@ struct kernel_facts {
 	bool cgroup2; /* mounted; its root is in cgroup_root */
 	char cgroup_root[128];
 	struct probe lsm; /* LSM programs are called */
-	struct probe fexit;
+	struct probe fexit; /* on vfs_unlink; other functions may be inlined where they are called (rmdir in 5.10): */
+	struct probe fexit_rmdir, fexit_rename, fexit_truncate, fexit_fallocate;
 	struct probe tracepoint; /* system call tracepoints */
 	struct probe tp_btf; /* scheduler tracepoints, for sessions */
 	struct probe uprobe;

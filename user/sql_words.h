@@ -10,6 +10,7 @@
 #ifndef REPRIEVE_SQL_WORDS_H
 #define REPRIEVE_SQL_WORDS_H
 
+/* clang-format off */
 /* Words that begin, or stand within, a statement that destroys or runs what cannot be told from the text. */
 #define SQL_STATEMENT_WORDS(X) \
 	X(drop)                \
@@ -86,5 +87,7 @@
 	X(safeupdate)                                                                    \
 	X(client_encoding) /* an encoding with quotes and backslashes inside characters */ \
 	X(names) /* SET NAMES is SET client_encoding */
+
+/* clang-format on */
 
 #endif

@@ -47,7 +47,7 @@ struct glob_draft {
 	struct buffer sample;
 	uint32_t
 		floating; /* how many more globs of the policy may match at any depth: they multiply each other's states */
-	bool crowded; /* many rules: fewer wildcards, for the same reason */
+	bool crowded; /* many rules: fewer wildcards, for the same reason, and none that takes what later ones ask for */
 };
 
 static void add_both(struct glob_draft *draft, const char *glob, const char *sample)
@@ -219,7 +219,7 @@ static void add_file_rule(struct draft *draft, struct buffer *rule)
 		buffer_text(rule, ", op: [delete]");
 	else if (!one_in(3))
 		add_list(rule, "op", file_ops, ARRAY_SIZE(file_ops));
-	if (!one_in(5)) {
+	if (draft->path.crowded || !one_in(5)) {
 		add_paths(draft, rule, "path");
 		asks = true;
 	}
@@ -235,13 +235,12 @@ static void add_sql_rule(struct draft *draft, struct buffer *rule)
 {
 	const char *names[SQL_UPDATE + 1];
 
-	(void)draft;
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
 		names[i] = sql_class_name(i);
 	buffer_text(rule, ", op: [sql]");
 	if (!one_in(5))
 		add_list(rule, "sql", names, ARRAY_SIZE(names));
-	if (one_in(4))
+	if (draft->path.crowded || one_in(4))
 		buffer_text(rule, ", database: ['prod*', app]");
 	if (one_in(5))
 		buffer_text(rule, ", host: ['*.internal', '10.0.0.0/8']");

@@ -31,6 +31,7 @@ struct call_case {
 	long long replaced; /* size of what bore the new name, lsm tier; -1: nothing was replaced */
 	bool exchange;
 	bool signal_only; /* fails before any LSM hook */
+	bool by_length; /* only the new length tells that nothing is lost */
 };
 
 static long ret(long value)
@@ -209,7 +210,6 @@ static long call_allocate(void)
 	return fallocate_big(0);
 }
 
-#define FD 0 /* a descriptor: any number */
 #define GONE(function, operation, file, bytes) \
 	.call = function, .op = operation, .path = file, .size = bytes, .replaced = -1
 
@@ -236,17 +236,17 @@ static const struct call_case cases[] = {
 	{"renameat2-exchange", GONE(call_rename_exchange, "rename", "f", F_BYTES), .new_path = "g", .exchange = true},
 	{"truncate", GONE(call_truncate, "truncate", "f", F_BYTES)},
 	{"ftruncate", GONE(call_ftruncate, "truncate", "f", F_BYTES), .size_known = true},
-	{"ftruncate-grows", KEPT(call_ftruncate_grows)},
-	{"ftruncate-same", KEPT(call_ftruncate_same)},
-	{"creat", GONE(call_creat, "truncate", "f", F_BYTES), .result = FD},
+	{"ftruncate-grows", KEPT(call_ftruncate_grows), .by_length = true},
+	{"ftruncate-same", KEPT(call_ftruncate_same), .by_length = true},
+	{"creat", GONE(call_creat, "truncate", "f", F_BYTES)},
 	{"creat-new", KEPT(call_creat_new)},
-	{"open-truncates", GONE(call_open, "truncate", "f", F_BYTES), .result = FD},
+	{"open-truncates", GONE(call_open, "truncate", "f", F_BYTES)},
 	{"open-new", KEPT(call_open_new)},
 	{"open-plain", KEPT(call_open_plain)},
 	{"open-append", KEPT(call_open_append)},
 	{"open-dev-null", KEPT(call_open_null)},
-	{"openat-truncates", GONE(call_openat, "truncate", "sub/s", 4), .result = FD},
-	{"openat2-truncates", GONE(call_openat2, "truncate", "f", F_BYTES), .result = FD},
+	{"openat-truncates", GONE(call_openat, "truncate", "sub/s", 4)},
+	{"openat2-truncates", GONE(call_openat2, "truncate", "f", F_BYTES)},
 	{"openat2-new", KEPT(call_openat2_new)},
 	{"fallocate-punch", GONE(call_punch, "overwrite", "big", BIG_BYTES), .size_known = true},
 	{"fallocate-collapse", GONE(call_collapse, "overwrite", "big", BIG_BYTES), .size_known = true},
@@ -304,11 +304,41 @@ static void expect_objects(json_t *event, const struct call_case *what, ino_t in
 		check(!member(event, "target.replaced"), "something replaced: %s", dump(event));
 }
 
+/* Where the lsm tier says that it does not learn them, and only there, they are null. */
+static void expect_result(struct live *live, json_t *event, bool lsm, long returned)
+{
+	if (lsm && !has_results(live, member_text(event, "op")))
+		expect_null(event, "result");
+	else
+		expect_number(event, "result",
+			      returned > 0 ? 0 : returned); /* an open's descriptor is no one's business */
+}
+
+/* Before 5.19 (commit 100f59d96405) the LSM hook of an exchange comes once for each of the two names, without flags. */
+static bool is_exchange_in_two(struct live *live, const struct call_case *what, json_t *ops)
+{
+	if (!what->exchange || !on_lsm(live, "rename") || json_array_size(ops) != 2)
+		return false;
+	for (size_t i = 0; i < 2; i++) {
+		json_t *event = json_array_get(ops, i);
+
+		expect_text(event, "op", "rename");
+		check(json_is_object(member(event, "target.replaced")), "an exchange that replaces nothing: %s",
+		      dump(event));
+		check(strcmp(member_text(event, "target.path"), member_text(json_array_get(ops, !i), "target.path")),
+		      "twice the same name: %s", dump(ops));
+	}
+	return kernel_before(5, 19);
+}
+
 static void expect_event(struct live *live, const struct call_case *what, json_t *ops, long returned, ino_t inode)
 {
 	bool lsm = on_lsm(live, what->op);
-	json_t *event = one_op(ops);
+	json_t *event;
 
+	if (is_exchange_in_two(live, what, ops))
+		return;
+	event = one_op(ops);
 	expect_text(event, "op", what->op);
 	expect_text(event, "verdict", "alert");
 	expect_text(event, "rule", "watched");
@@ -316,7 +346,7 @@ static void expect_event(struct live *live, const struct call_case *what, json_t
 	expect_text(event, "target.path", path_of(live, text("alert/%s", what->path)));
 	if (what->new_path)
 		expect_text(event, "target.new_path", path_of(live, text("alert/%s", what->new_path)));
-	expect_number(event, "result", lsm && returned > 0 ? 0 : returned);
+	expect_result(live, event, lsm, returned);
 	expect_number(event, "process.uid", 0);
 	expect_objects(event, what, inode, lsm);
 }
@@ -330,6 +360,9 @@ static void run_call(struct live *live)
 	long returned = 0;
 	json_t *ops;
 
+	/* LSM programs read the registers of the system call for it, as they do for fallocate's mode. */
+	if (what->by_length && on_lsm(live, "truncate") && !on_lsm(live, "overwrite"))
+		skip("LSM programs of this kernel cannot learn the new length, and take it for a loss");
 	furnish(dir);
 	if (what->path)
 		lstat(text("%s/%s", dir, what->path), &facts);
@@ -338,6 +371,7 @@ static void run_call(struct live *live)
 	      outcome.status, outcome.output);
 	if (returned == -EOPNOTSUPP || returned == -ENOSYS)
 		skip("this file system or kernel has no such call");
+	/* Of an open, the descriptor. */
 	check(returned == what->result || (returned > 0 && !what->result), "the call returned %ld, not %ld", returned,
 	      what->result);
 	ops = ops_of(live, outcome.pid);

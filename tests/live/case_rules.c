@@ -250,6 +250,22 @@ static void run_kill_each(struct live *live)
 	}
 }
 
+/* truncate-missing FILE: an open that would empty it, if it were there */
+static int act_open_missing(int argc, char **argv)
+{
+	return argc > 1 && open(argv[1], O_WRONLY | O_TRUNC) < 0 && errno == ENOENT ? 0 : 1;
+}
+
+/* A call that loses nothing, since it fails, is not punished where the tier can tell. */
+static void run_kill_nothing(struct live *live)
+{
+	struct outcome outcome;
+
+	dir_of(live, "kill");
+	outcome = session_act(live, NULL, ARGV("truncate-missing", path_of(live, "kill/missing")));
+	check(!outcome.status, "exit status %d", outcome.status);
+}
+
 /* --- deny and hold --- */
 
 static void expect_refused(struct live *live, const char *where, const char *verdict, const char *rule)
@@ -363,7 +379,7 @@ static void run_32bit_rename(struct live *live)
 	run_other_way(live, "victim_32", "rename");
 }
 
-const struct actor rule_actors[] = {{"attempt", act_attempt}, {}};
+const struct actor rule_actors[] = {{"attempt", act_attempt}, {"truncate-missing", act_open_missing}, {}};
 
 const struct row rule_rows[] = {
 	{"rule-order", NEEDS_DAEMON, run_order, NULL},
@@ -379,6 +395,7 @@ const struct row rule_rows[] = {
 	{"kill-threads", NEEDS_DAEMON, run_kill_threads, NULL},
 	{"kill-static-program", NEEDS_DAEMON, run_kill_static, NULL},
 	{"kill-each-operation", NEEDS_DAEMON, run_kill_each, NULL},
+	{"kill-nothing-lost", NEEDS_DAEMON, run_kill_nothing, NULL},
 	{"deny-each-operation", NEEDS_DAEMON | NEEDS_LSM, run_deny, NULL},
 	{"deny-rm-1000", NEEDS_DAEMON | NEEDS_LSM, run_deny_rm, NULL},
 	{"hold-each-operation", NEEDS_DAEMON | NEEDS_LSM, run_hold, NULL},

@@ -171,22 +171,12 @@ static void run_escape(struct live *live, const char *actor, const char *more)
 	expect_text(event, "session.name", live->row->name);
 }
 
-static void run_double_fork(struct live *live)
-{
-	run_escape(live, "double-fork", NULL);
-}
-static void run_vfork(struct live *live)
-{
-	run_escape(live, "vfork", NULL);
-}
-static void run_exec_thread(struct live *live)
-{
-	run_escape(live, "exec-thread", NULL);
-}
-static void run_leader_gone(struct live *live)
-{
-	run_escape(live, "leader-gone", NULL);
-}
+/* clang-format off */
+static void run_double_fork(struct live *live) { run_escape(live, "double-fork", NULL); }
+static void run_vfork(struct live *live) { run_escape(live, "vfork", NULL); }
+static void run_exec_thread(struct live *live) { run_escape(live, "exec-thread", NULL); }
+static void run_leader_gone(struct live *live) { run_escape(live, "leader-gone", NULL); }
+/* clang-format on */
 
 static void run_other_cgroup(struct live *live)
 {
@@ -271,18 +261,11 @@ static void agent_script(struct live *live, const char *first_line, const char *
 	expect_agent(live, outcome.pid, file, "live-script", "script");
 }
 
-static void run_agent_script(struct live *live)
-{
-	agent_script(live, "#!/bin/sh", NULL);
-}
-static void run_agent_env(struct live *live)
-{
-	agent_script(live, "#!/usr/bin/env sh", NULL);
-}
-static void run_agent_argument(struct live *live)
-{
-	agent_script(live, "#", "-e");
-}
+/* clang-format off */
+static void run_agent_script(struct live *live) { agent_script(live, "#!/bin/sh", NULL); }
+static void run_agent_env(struct live *live) { agent_script(live, "#!/usr/bin/env sh", NULL); }
+static void run_agent_argument(struct live *live) { agent_script(live, "#", "-e"); }
+/* clang-format on */
 
 /* By a name relative to the working directory. */
 static void run_agent_relative(struct live *live)
@@ -330,13 +313,14 @@ static void run_adopted(struct live *live)
 
 /* --- by cgroup --- */
 
-/* A shell that waits, in no session. Moved into GROUP from outside, or cloned into it, it goes on and deletes FILE. */
-static pid_t start_waiting(const char *gate, const char *file)
+/* wait-unlink GATE FILE: by itself, not by a child, which would be born in the cgroup */
+static int act_wait_unlink(int argc, char **argv)
 {
-	int output;
-
-	return start_in(NULL, ARGV("sh", "-c", text("while [ ! -e %s ]; do sleep 0.05; done; rm %s; :", gate, file)),
-			&output);
+	if (argc < 3)
+		return 2;
+	while (!exists(argv[1]))
+		usleep(20000);
+	return unlink(argv[2]) ? 1 : 0;
 }
 
 static void move_into(pid_t pid, const char *group)
@@ -360,10 +344,11 @@ static void expect_in_cgroup(struct live *live, const char *file)
 static void cgroup_moved(struct live *live, const char *group)
 {
 	const char *file = path_of(live, "alert/x"), *gate = path_of(live, "gate");
+	int output;
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = start_waiting(gate, file);
+	pid = start_in(NULL, ARGV(live->self, "--act", "wait-unlink", gate, file), &output);
 	move_into(pid, group);
 	make_file(gate, "");
 	waitpid(pid, NULL, 0);
@@ -474,9 +459,61 @@ static void run_totals(struct live *live)
 	check(began && ended, "the session's start or end is not told: %s", dump(all));
 }
 
+#define AT_ONCE 8
+#define OF_EACH 50
+
+/* Several sessions at the same time: each event is in its own. */
+static void run_at_once(struct live *live)
+{
+	int outputs[AT_ONCE];
+	pid_t pids[AT_ONCE];
+
+	for (int i = 0; i < AT_ONCE; i++)
+		make_many(path_of(live, text("alert/%d", i)), OF_EACH);
+	for (int i = 0; i < AT_ONCE; i++)
+		pids[i] = start_in(NULL,
+				   ARGV(live->reprieve, "run", "--socket", live->daemon.socket, "--", "sh", "-c",
+					text("rm -r %s; :", path_of(live, text("alert/%d", i)))),
+				   &outputs[i]);
+	for (int i = 0; i < AT_ONCE; i++) {
+		struct outcome outcome = finish(pids[i], outputs[i]);
+
+		check(!outcome.status, "%s", outcome.output);
+	}
+	for (int i = 0; i < AT_ONCE; i++) {
+		json_t *ops = ops_of(live, pids[i]), *event;
+		size_t j;
+
+		check(json_array_size(ops) == OF_EACH + 1, "%zu events of session %d", json_array_size(ops), i);
+		json_array_foreach (ops, j, event)
+			check(!strncmp(member_text(event, "target.path"), path_of(live, text("alert/%d", i)),
+				       strlen(live->dir) + strlen("/alert/0")),
+			      "session %d has another's event: %s", i, dump(event));
+	}
+}
+
+/* Threads that delete at the same time: each file is told of once. */
+static void run_threads_told(struct live *live)
+{
+	const char *dir = path_of(live, "alert/many");
+	struct outcome outcome;
+	json_t *ops;
+
+	make_many(dir, 1000);
+	outcome = session(live, text("%s/victim_threads", live->victims), dir, "8");
+	check(!outcome.status && !count_files(dir), "%s", outcome.output);
+	ops = ops_of(live, outcome.pid);
+	check(json_array_size(ops) == 1000, "%zu events of 1000 files", json_array_size(ops));
+}
+
 const struct actor session_actors[] = {
-	{"double-fork", act_double_fork}, {"vfork", act_vfork},	  {"exec-thread", act_exec_thread},
-	{"leader-gone", act_leader_gone}, {"cgroup", act_cgroup}, {},
+	{"double-fork", act_double_fork},
+	{"vfork", act_vfork},
+	{"exec-thread", act_exec_thread},
+	{"leader-gone", act_leader_gone},
+	{"cgroup", act_cgroup},
+	{"wait-unlink", act_wait_unlink},
+	{},
 };
 
 const struct row session_rows[] = {
@@ -489,6 +526,8 @@ const struct row session_rows[] = {
 	{"session-bubblewrap", NEEDS_DAEMON | NEEDS_BWRAP, run_bwrap, NULL},
 	{"session-nested", NEEDS_DAEMON, run_nested, NULL},
 	{"session-totals", NEEDS_DAEMON, run_totals, NULL},
+	{"session-many-at-once", NEEDS_DAEMON, run_at_once, NULL},
+	{"session-threads", NEEDS_DAEMON, run_threads_told, NULL},
 	{"bystander", NEEDS_DAEMON, run_bystander, NULL},
 	{"agent-adopted", NEEDS_DAEMON, run_adopted, NULL},
 	{"agent-by-executable", NEEDS_DAEMON, run_agent_exe, NULL},

@@ -16,7 +16,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -256,9 +255,11 @@ static void load_tiers(struct live *live)
 	size_t i;
 
 	live->tiers = json_object();
-	json_array_foreach (json_object_get(status, "tiers"), i, row)
-		json_object_set(live->tiers, json_string_value(json_object_get(row, "op")),
-				json_object_get(row, "tier"));
+	live->notes = json_object();
+	json_array_foreach (json_object_get(status, "tiers"), i, row) {
+		json_object_set(live->tiers, member_text(row, "op"), json_object_get(row, "tier"));
+		json_object_set(live->notes, member_text(row, "op"), json_object_get(row, "note"));
+	}
 	json_decref(status);
 }
 

@@ -70,6 +70,7 @@ struct live {
 	char dir[PATH_MAX]; /* of this case */
 	char cgroup[PATH_MAX]; /* a cgroup of our own; empty without cgroup2 */
 	json_t *tiers; /* {op: tier} of the shared daemon */
+	json_t *notes; /* {op: what that leaves open} */
 	struct guard_daemon daemon; /* the shared one */
 	long events_from; /* where in its events this case begins */
 	char early_agent[PATH_MAX]; /* trigger of the agent that ran before the daemon */
@@ -156,5 +157,8 @@ void expect_null(json_t *event, const char *name);
 
 const char *tier_of(struct live *live, const char *op);
 bool on_lsm(struct live *live, const char *op);
+/* The lsm tier learns the results of this operation: it says so where it does not. */
+bool has_results(struct live *live, const char *op);
+bool kernel_before(int major, int minor);
 
 #endif

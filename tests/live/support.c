@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -480,4 +481,20 @@ const char *tier_of(struct live *live, const char *op)
 bool on_lsm(struct live *live, const char *op)
 {
 	return !strcmp(tier_of(live, op), "lsm");
+}
+
+bool has_results(struct live *live, const char *op)
+{
+	const char *note = json_string_value(json_object_get(live->notes, op));
+
+	return !note || !strstr(note, "whether the call then succeeded is not learned");
+}
+
+bool kernel_before(int major, int minor)
+{
+	struct utsname name;
+	int is_major = 0, is_minor = 0;
+
+	return !uname(&name) && sscanf(name.release, "%d.%d", &is_major, &is_minor) == 2 &&
+	       (is_major < major || (is_major == major && is_minor < minor));
 }

@@ -49,7 +49,7 @@ report()
 	for kernel in "${KERNELS[@]}"; do
 		read -r status seconds <"$WORK/$kernel.done"
 		echo "--- $kernel"
-		grep -v '^ok ' "$WORK/$kernel.out" || true
+		cat "$WORK/$kernel.out"
 		counts=$(grep -E '^[0-9]+ passed, ' "$WORK/$kernel.out") || counts="no result"
 		SUMMARY+="live $kernel: $counts ($seconds s)"
 		[ "$status" = 0 ] || { SUMMARY+=" FAILED, exit status $status"; failed=1; }
