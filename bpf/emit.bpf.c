@@ -5,6 +5,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 volatile struct settings settings;
+volatile __u32 members[MEMBER_SLOTS];
 
 #define WAKEUP_BYTES 65536 /* one wake-up each time the fill crosses a multiple of this */
 
@@ -158,6 +159,8 @@ __noinline int inflight_put(__u32 slot)
 
 	if (!scratch)
 		return -1;
+	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_NOEXIST))
+		return 0;
 	inflight_emit(key, 0, 0);
 	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_ANY))
 		return 0;

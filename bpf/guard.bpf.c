@@ -43,9 +43,13 @@ static __always_inline __u32 flags_of_current(void)
 
 static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *ret_slot)
 {
-	int slot = op_begin(RECORD_OP);
-	struct scratch *scratch = scratch_of(slot);
+	struct scratch *scratch;
+	int slot;
 
+	if (!maybe_member(bpf_get_current_pid_tgid() >> 32))
+		return NULL;
+	slot = op_begin(RECORD_OP);
+	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return NULL;
 	scratch->rec.op.op = op;
@@ -83,6 +87,20 @@ static __always_inline void guard_name(int slot, __u32 which, __u64 dentry, stru
 	op_judge_name(slot, which, path_walk(slot, dentry, (__u64)mnt) < 0 ? -1 : path_forward(slot));
 }
 
+/* As target_of_inode, by plain loads: an LSM program may follow its arguments' pointers. */
+static __always_inline void target_of_dentry(struct target *target, const struct dentry *dentry)
+{
+	const struct inode *inode = dentry->d_inode;
+
+	if (!inode)
+		return;
+	target->ino = inode->i_ino;
+	target->dev = inode->i_sb->s_dev;
+	target->mode = inode->i_mode;
+	target->nlink = inode->i_nlink;
+	target->size = inode->i_size;
+}
+
 static __always_inline int guard_delete(struct path *dir, struct dentry *dentry, __u32 op, __u32 hook)
 {
 	struct scratch *scratch;
@@ -91,7 +109,7 @@ static __always_inline int guard_delete(struct path *dir, struct dentry *dentry,
 	scratch = guard_begin(op, hook, &slot);
 	if (!scratch)
 		return 0;
-	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
+	target_of_dentry(&scratch->rec.op.target, dentry);
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
 	return guard_end(slot, scratch, dentry);
@@ -121,7 +139,7 @@ static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
 	scratch = guard_begin(OP_RENAME, HOOK_PATH_RENAME, &slot);
 	if (!scratch)
 		return 0;
-	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(old, d_inode));
+	target_of_dentry(&scratch->rec.op.target, old);
 	scratch->rec.op.argument = flags;
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, old), BPF_CORE_READ(old_dir, mnt));
@@ -255,8 +273,11 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 static __always_inline int result_of(struct dentry *dentry, long result)
 {
 	__u64 key = bpf_get_current_pid_tgid();
-	struct inflight *inflight = bpf_map_lookup_elem(&inflights, &key);
+	struct inflight *inflight;
 
+	if (!maybe_member(key >> 32))
+		return 0;
+	inflight = bpf_map_lookup_elem(&inflights, &key);
 	if (inflight && inflight->pending.match == (__u64)dentry)
 		inflight_emit(key, (int)result, 1);
 	return 0;

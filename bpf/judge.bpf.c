@@ -313,10 +313,12 @@ __noinline int op_begin(__u32 kind)
 		scratch->ws_ino = session->ws_ino;
 		scratch->ws_dev = session->ws_dev;
 		scratch->ws_name_length = session->ws_name_length;
-		bpf_probe_read_kernel(scratch->ws_name, sizeof(scratch->ws_name), session->ws_name);
+		bpf_probe_read_kernel(scratch->ws_name, session->ws_name_length & (WORKSPACE_BYTES - 1),
+				      session->ws_name);
 		scratch->facts.agent = session->agent;
 	}
-	actor_fill(slot);
+	actor_set(scratch, entry->start);
+	scratch->rec.op.actor.session = entry->session;
 	return slot;
 }
 

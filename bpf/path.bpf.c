@@ -11,18 +11,44 @@
  */
 #include "reprieve.bpf.h"
 
-/* Puts one component and the slash before it in front of what is there. Nonzero: no room. */
-static __always_inline int path_prepend(struct scratch *scratch, struct dentry *dentry)
+#define DENTRY_HEAD 64 /* bytes */
+
+/* What a walk needs of a dentry. One read of memory costs more than all that is done with what it yields. */
+struct dentry_head {
+	struct dentry *parent;
+	struct inode *inode;
+	const unsigned char *name;
+	__u32 length;
+};
+
+/* A field from the bytes read; from the dentry where this kernel has it behind them. The offset is a constant by load. */
+#define HEAD_FIELD(bytes, dentry, field)                                                                          \
+	(bpf_core_field_offset(struct dentry, field) <= DENTRY_HEAD - sizeof((dentry)->field) ?                   \
+		 *(typeof((dentry)->field) *)((char *)(bytes) + bpf_core_field_offset(struct dentry, field)) :    \
+		 BPF_CORE_READ(dentry, field))
+
+static __always_inline void dentry_read(struct dentry *dentry, struct dentry_head *ret_head)
 {
-	__u32 length = BPF_CORE_READ(dentry, d_name.len);
-	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	__u64 bytes[DENTRY_HEAD / 8] = {};
+
+	bpf_probe_read_kernel(bytes, sizeof(bytes), dentry);
+	ret_head->parent = HEAD_FIELD(bytes, dentry, d_parent);
+	ret_head->inode = HEAD_FIELD(bytes, dentry, d_inode);
+	ret_head->name = HEAD_FIELD(bytes, dentry, d_name.name);
+	ret_head->length = HEAD_FIELD(bytes, dentry, d_name.len);
+}
+
+/* Puts one component and the slash before it in front of what is there. Nonzero: no room. */
+static __always_inline int path_prepend(struct scratch *scratch, const struct dentry_head *head)
+{
+	__u32 length = head->length;
 	__u32 pos = scratch->back_pos;
 
 	if (length > NAME_BYTES - 1 || SCRATCH_BACK_TOP - pos + length + 1 > PATH_BYTES)
 		return -1;
 	length &= NAME_BYTES - 1;
 	pos -= length;
-	bpf_probe_read_kernel(&scratch->back[pos & (SCRATCH_BACK - 1)], length, name);
+	bpf_probe_read_kernel(&scratch->back[pos & (SCRATCH_BACK - 1)], length, head->name);
 	scratch->start[scratch->depth & (WALK_DEPTH - 1)] = pos;
 	scratch->depth += 1;
 	pos -= 1;
@@ -31,13 +57,10 @@ static __always_inline int path_prepend(struct scratch *scratch, struct dentry *
 	return 0;
 }
 
-static __always_inline void path_meet_workspace(struct scratch *scratch, struct dentry *dentry)
+static __always_inline void path_meet_workspace(struct scratch *scratch, struct inode *inode)
 {
-	struct inode *inode;
-
 	if (scratch->crossed || !scratch->ws_ino)
 		return;
-	inode = BPF_CORE_READ(dentry, d_inode);
 	if (BPF_CORE_READ(inode, i_ino) != scratch->ws_ino || BPF_CORE_READ(inode, i_sb, s_dev) != scratch->ws_dev)
 		return;
 	scratch->crossed = 1;
@@ -51,27 +74,29 @@ enum step { STEP_ON = 0, STEP_DONE = 1, STEP_FAILED = 2 };
 __noinline int path_up(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct dentry *dentry, *parent;
+	struct dentry_head head;
 	struct mount *mount, *outer;
+	struct dentry *dentry;
 
 	if (!scratch)
 		return STEP_FAILED;
 	dentry = (struct dentry *)scratch->walk_dentry;
-	mount = (struct mount *)scratch->walk_mount;
-	path_meet_workspace(scratch, dentry);
-	if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+	dentry_read(dentry, &head);
+	path_meet_workspace(scratch, head.inode);
+	if ((__u64)dentry == scratch->walk_root) {
+		mount = (struct mount *)scratch->walk_mount;
 		outer = BPF_CORE_READ(mount, mnt_parent);
 		if (outer == mount)
 			return STEP_DONE;
 		scratch->walk_dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
 		scratch->walk_mount = (__u64)outer;
+		scratch->walk_root = (__u64)BPF_CORE_READ(outer, mnt.mnt_root);
 		return STEP_ON;
 	}
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (parent == dentry)
+	if (head.parent == dentry)
 		return STEP_DONE;
-	scratch->walk_dentry = (__u64)parent;
-	return path_prepend(scratch, dentry) ? STEP_FAILED : STEP_ON;
+	scratch->walk_dentry = (__u64)head.parent;
+	return path_prepend(scratch, &head) ? STEP_FAILED : STEP_ON;
 }
 
 /*
@@ -87,6 +112,7 @@ __noinline int path_walk(__u32 slot, __u64 dentry, __u64 mnt)
 		return -1;
 	scratch->walk_dentry = dentry;
 	scratch->walk_mount = (__u64)mount_of((struct vfsmount *)mnt);
+	scratch->walk_root = (__u64)BPF_CORE_READ((struct vfsmount *)mnt, mnt_root);
 	scratch->back_pos = SCRATCH_BACK_TOP;
 	scratch->depth = 0;
 	scratch->crossed = 0;

@@ -79,6 +79,7 @@ struct scratch {
 	volatile __u64 address; /* see number_of() */
 	volatile __u64 walk_dentry; /* where the walk stands */
 	volatile __u64 walk_mount;
+	volatile __u64 walk_root; /* of that mount */
 	/* a path, walked from its leaf up: lies in back[back_pos .. SCRATCH_BACK_TOP) */
 	volatile __u32 back_pos;
 	volatile __u32 depth; /* components of it */
@@ -186,6 +187,23 @@ extern struct inflights_map inflights SEC(".maps");
 extern volatile struct settings settings;
 
 /*
+ * How many entries of `tasks` there are for process numbers that are equal modulo MEMBER_SLOTS: one load tells most
+ * bystanders that they are none. It is raised before an entry is made and lowered after one is gone, so it is never too
+ * low; writing over an entry leaves it too high, which costs a look-up and nothing else.
+ */
+extern volatile __u32 members[MEMBER_SLOTS];
+
+static __always_inline bool maybe_member(__u32 tgid)
+{
+	return members[tgid & (MEMBER_SLOTS - 1)];
+}
+
+static __always_inline void members_add(__u32 tgid, __s32 change)
+{
+	__sync_fetch_and_add(&members[tgid & (MEMBER_SLOTS - 1)], change);
+}
+
+/*
  * An address as a plain number. The verifier knows what a hook's arguments point to, and since 6.x refuses to pass such
  * a pointer where a function takes a number; through memory it forgets.
  */
@@ -199,24 +217,46 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 static __always_inline struct task_entry *task_entry_of(struct task_struct *task)
 {
 	__u32 tgid = BPF_CORE_READ(task, tgid);
-	struct task_entry *entry = bpf_map_lookup_elem(&tasks, &tgid);
+	struct task_entry *entry;
 
+	if (!maybe_member(tgid))
+		return NULL;
+	entry = bpf_map_lookup_elem(&tasks, &tgid);
 	if (!entry || entry->start != BPF_CORE_READ(task, group_leader, start_boottime))
 		return NULL;
 	return entry;
 }
 
-/* The same for the current task: a bystander costs one look-up. */
+/* The same for the current task. */
 static __always_inline struct task_entry *task_entry_current(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct task_entry *entry = bpf_map_lookup_elem(&tasks, &tgid);
+	struct task_entry *entry;
 	struct task_struct *task;
 
+	if (!maybe_member(tgid))
+		return NULL;
+	entry = bpf_map_lookup_elem(&tasks, &tgid);
 	if (!entry)
 		return NULL;
 	task = (struct task_struct *)bpf_get_current_task();
 	return entry->start == BPF_CORE_READ(task, group_leader, start_boottime) ? entry : NULL;
+}
+
+/* Who acts, into a slot's record: the current task, whose process began at `start`. */
+static __always_inline void actor_set(struct scratch *scratch, __u64 start)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 ids = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+	struct actor *actor = &scratch->rec.op.actor;
+
+	actor->process.pid = ids >> 32;
+	actor->process.start = start;
+	actor->tid = ids;
+	actor->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	actor->uid = user;
+	actor->gid = user >> 32;
+	bpf_get_current_comm(actor->comm, sizeof(actor->comm));
 }
 
 static __always_inline struct scratch *scratch_of(__u32 slot)

@@ -17,22 +17,13 @@ __noinline int actor_fill(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u64 ids = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
 	struct task_entry *entry = task_entry_current();
-	struct actor *actor;
 
 	if (!scratch)
 		return -1;
-	actor = &scratch->rec.op.actor;
-	actor->process.pid = ids >> 32;
-	actor->process.start = BPF_CORE_READ(task, group_leader, start_boottime);
+	actor_set(scratch, entry ? entry->start : BPF_CORE_READ(task, group_leader, start_boottime));
 	if (entry)
-		actor->session = entry->session;
-	actor->tid = ids;
-	actor->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	actor->uid = user;
-	actor->gid = user >> 32;
-	bpf_get_current_comm(actor->comm, sizeof(actor->comm));
+		scratch->rec.op.actor.session = entry->session;
 	return 0;
 }
 
@@ -61,7 +52,9 @@ static __always_inline __u64 cgroup_id_of(struct task_struct *task)
 /* Makes a process a member; a process that the map has no room for is counted and stays outside. */
 static __always_inline struct task_entry *task_join(__u32 tgid, struct task_entry *entry)
 {
+	members_add(tgid, 1);
 	if (bpf_map_update_elem(&tasks, &tgid, entry, BPF_ANY)) {
+		members_add(tgid, -1);
 		count(COUNT_TASK_FULL);
 		return NULL;
 	}
@@ -194,6 +187,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	slot = record_begin(RECORD_EXIT);
 	if (bpf_map_delete_elem(&tasks, &tgid))
 		goto out;
+	members_add(tgid, -1);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
@@ -388,6 +382,10 @@ __noinline int exec_judge(__u32 slot)
 	scratch->facts.op = OP_EXEC;
 	scratch->facts.agent = agent;
 	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
+	if (!exe.length) {
+		scratch->facts.unknown |= 1 << FAMILY_PATH;
+		scratch->rec.op.flags |= OP_PATH_UNKNOWN;
+	}
 	length = exe.length & (2 * PATH_BYTES - 1);
 	at &= SCRATCH_TEXT - 1;
 	bpf_probe_read_kernel(scratch->out, length,

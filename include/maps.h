@@ -6,6 +6,7 @@
 #include "types.h"
 
 #define SCRATCH_PER_CPU 8 /* slots of scratch space for each possible CPU */
+#define MEMBER_SLOTS 16384 /* a power of two, see `members` (bpf/reprieve.bpf.h) */
 
 /* Membership of one process; the map's key is the process's number, start tells it from a later owner of it. */
 struct task_entry {

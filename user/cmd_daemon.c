@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "commands.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 
@@ -286,6 +287,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 	if (open_metrics(daemon, own))
 		return EXIT_FAILED;
 	tell_ready(daemon, common);
+	malloc_trim(0); /* compiling a policy takes 20 MB for a moment */
 	error = sd_event_loop(daemon->event);
 	sd_notify(0, "STOPPING=1");
 	engine_drain(daemon->engine);

@@ -35,6 +35,8 @@ static struct decision judge_exec(const struct policy *policy, const struct even
 
 	policy_rules_for_user(policy, record->actor.uid, &facts.user);
 	facts.unknown = 1u << FAMILY_WORKSPACE | (record->flags & OP_ARGS_UNKNOWN ? 1u << FAMILY_ARGS : 0);
+	if (record->flags & OP_PATH_UNKNOWN)
+		facts.unknown |= 1u << FAMILY_PATH;
 	dfa_match_path(&image->dfa, path.data, path.length, &accept);
 	facts_add_path(&facts, &accept);
 	return decide(&image->rules, &facts);

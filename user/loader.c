@@ -509,14 +509,25 @@ void guard_remove_session(struct guard *guard, const struct session_id *id)
 	bpf_map__delete_elem(guard->skel->maps.sessions, id, sizeof(*id), 0);
 }
 
+/* The count by which programs pass bystanders over; see `members` in bpf/reprieve.bpf.h. */
+static void members_add(struct guard *guard, uint32_t pid, int change)
+{
+	__atomic_fetch_add((__u32 *)&guard->skel->bss->members[pid & (MEMBER_SLOTS - 1)], change, __ATOMIC_SEQ_CST);
+}
+
 int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
 		   uint32_t agent)
 {
 	struct task_entry entry = {.start = process->start, .session = *session, .agent = agent};
 	uint32_t pid = process->pid;
+	int error;
 
-	return bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY) ? -errno
-														: 0;
+	members_add(guard, pid, 1);
+	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY))
+		return 0;
+	error = -errno;
+	members_add(guard, pid, -1);
+	return error;
 }
 
 int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session)
@@ -532,7 +543,8 @@ int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_pr
 
 void guard_remove_task(struct guard *guard, uint32_t pid)
 {
-	bpf_map__delete_elem(guard->skel->maps.tasks, &pid, sizeof(pid), 0);
+	if (!bpf_map__delete_elem(guard->skel->maps.tasks, &pid, sizeof(pid), 0))
+		members_add(guard, pid, -1);
 }
 
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)

@@ -65,6 +65,7 @@ static __always_inline void begin_record(struct scratch *scratch, struct decide_
 static __always_inline void end_record(struct scratch *scratch, struct decide_case *one)
 {
 	one->decision = scratch->decision;
+	scratch->rec.op.rate = scratch->facts.rate;
 	one->record = scratch->rec.op;
 	one->record.head.fixed = sizeof(struct record_op);
 	one->record.head.size = sizeof(scratch->rec) + scratch->pending.text_used;
