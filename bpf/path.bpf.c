@@ -22,10 +22,10 @@ struct dentry_head {
 };
 
 /* A field from the bytes read; from the dentry where this kernel has it behind them. The offset is a constant by load. */
-#define HEAD_FIELD(bytes, dentry, field)                                                                          \
-	(bpf_core_field_offset(struct dentry, field) <= DENTRY_HEAD - sizeof((dentry)->field) ?                   \
-		 *(typeof((dentry)->field) *)((char *)(bytes) + bpf_core_field_offset(struct dentry, field)) :    \
-		 BPF_CORE_READ(dentry, field))
+#define HEAD_FIELD(bytes, dentry, field)                                                                       \
+	(bpf_core_field_offset(struct dentry, field) <= DENTRY_HEAD - sizeof((dentry)->field)                  \
+		 ? *(typeof((dentry)->field) *)((char *)(bytes) + bpf_core_field_offset(struct dentry, field)) \
+		 : BPF_CORE_READ(dentry, field))
 
 static __always_inline void dentry_read(struct dentry *dentry, struct dentry_head *ret_head)
 {

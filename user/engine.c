@@ -16,6 +16,9 @@
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
+#define SLICE_NS (20 * NSEC_PER_MSEC)
+#define CATCH_UP_NS (2 * NSEC_PER_SEC)
+#define RECORDS_BETWEEN_LOOKS 64
 
 struct engine {
 	struct engine_options options;
@@ -25,7 +28,9 @@ struct engine {
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
 	struct libpq_set *libraries;
-	sd_event_source *ready, *tick;
+	sd_event_source *ready, *more, *tick;
+	struct record_batch *waiting; /* taken from the source, oldest first */
+	size_t waiting_at; /* bytes of the first that are done */
 	struct degraded degraded;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
 	uint64_t began; /* nanoseconds since boot */
@@ -241,23 +246,47 @@ static int install_policy(struct engine *engine, struct policy *policy)
 
 /* --- records --- */
 
+/* What has come since, behind what still waits. */
 static void take_batches(struct engine *engine)
 {
-	struct record_batch *batch = source_ring_take(engine->source);
+	struct record_batch **end = &engine->waiting;
 
-	while (batch) {
-		struct record_batch *next = batch->next;
+	while (*end)
+		end = &(*end)->next;
+	*end = source_ring_take(engine->source);
+}
 
-		for (size_t at = 0; at < batch->length;) {
-			const struct record *record = (const struct record *)(batch->data + at);
+/* One record of what waits; false where nothing does. */
+static bool take_record(struct engine *engine)
+{
+	struct record_batch *batch = engine->waiting;
+	const struct record *record;
 
-			pipeline_record(engine->pipeline, record, record->size);
-			at += (record->size + 7) & ~(size_t)7;
-		}
-		free(batch);
-		batch = next;
-	}
+	if (!batch)
+		return false;
+	record = (const struct record *)(batch->data + engine->waiting_at);
+	pipeline_record(engine->pipeline, record, record->size);
+	engine->waiting_at += (record->size + 7) & ~(size_t)7;
+	if (engine->waiting_at < batch->length)
+		return true;
+	engine->waiting = batch->next;
+	engine->waiting_at = 0;
+	free(batch);
+	return true;
+}
+
+/* Works on what waits for a while, so that requests and signals get their turn in a flood. */
+static void work(struct engine *engine, uint64_t nanoseconds)
+{
+	uint64_t until = now_ns(CLOCK_MONOTONIC) + nanoseconds;
+
+	take_batches(engine);
+	for (unsigned int i = 1; take_record(engine); i++)
+		if (i % RECORDS_BETWEEN_LOOKS == 0 && now_ns(CLOCK_MONOTONIC) >= until)
+			break;
 	sinks_flush(engine->options.sinks);
+	if (engine->waiting)
+		sd_event_source_set_enabled(engine->more, SD_EVENT_ONESHOT);
 }
 
 static int on_ready(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -265,7 +294,14 @@ static int on_ready(sd_event_source *source, int fd, uint32_t events, void *user
 	(void)source;
 	(void)fd;
 	(void)events;
-	take_batches(userdata);
+	work(userdata, SLICE_NS);
+	return 0;
+}
+
+static int on_more(sd_event_source *source, void *userdata)
+{
+	(void)source;
+	work(userdata, SLICE_NS);
 	return 0;
 }
 
@@ -344,10 +380,20 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
+/* What was written until now, where that is not more than a few seconds' work. */
+static void catch_up(struct engine *engine)
+{
+	source_ring_flush(engine->source);
+	work(engine, CATCH_UP_NS);
+	tell_losses(engine);
+}
+
 void engine_drain(struct engine *engine)
 {
 	source_ring_flush(engine->source);
-	take_batches(engine);
+	do
+		work(engine, CATCH_UP_NS);
+	while (engine->waiting);
 	tell_losses(engine);
 }
 
@@ -434,6 +480,12 @@ static int watch_ring(struct engine *engine, sd_event *event)
 	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
 	if (error < 0)
 		return error;
+	error = sd_event_add_defer(event, &engine->more, on_more, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
 	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
 	if (error < 0)
 		return error;
@@ -511,11 +563,18 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 
 void engine_free(struct engine *engine)
 {
+	struct record_batch *batch;
+
 	if (!engine)
 		return;
 	sd_event_source_disable_unref(engine->ready);
+	sd_event_source_disable_unref(engine->more);
 	sd_event_source_disable_unref(engine->tick);
 	source_ring_stop(engine->source);
+	while ((batch = engine->waiting)) {
+		engine->waiting = batch->next;
+		free(batch);
+	}
 	pipeline_free(engine->pipeline);
 	guard_free(engine->guard);
 	libpq_set_free(engine->libraries);
@@ -531,7 +590,7 @@ int engine_reload(struct engine *engine)
 
 	/* Two policies are at hand for records: what an older one decided has to be told before. */
 	if (!error)
-		engine_drain(engine);
+		catch_up(engine);
 	if (!error)
 		error = install_policy(engine, policy);
 	if (error) {
@@ -757,7 +816,7 @@ json_t *engine_status(struct engine *engine)
 	bool observe = engine->options.observe || policy_image(policy)->rules.mode == MODE_OBSERVE;
 	json_t *both;
 
-	engine_drain(engine);
+	catch_up(engine);
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
@@ -787,7 +846,7 @@ json_t *engine_sessions(struct engine *engine)
 {
 	json_t *array = json_array();
 
-	engine_drain(engine);
+	catch_up(engine);
 	sessions_for_each(pipeline_sessions(engine->pipeline), add_session_row, array);
 	return json_pack("{s:o}", "sessions", array);
 }
