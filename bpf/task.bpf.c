@@ -352,7 +352,8 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 
 /*
  * Judges the exec that the record in the slot tells of, and makes it the record of an operation. A kill is in time: the
- * new program has not run an instruction yet. Nonzero: some rule is about it, or the default is not to allow.
+ * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
+ * loss by itself.
  */
 __noinline int exec_judge(__u32 slot)
 {
@@ -395,8 +396,12 @@ __noinline int exec_judge(__u32 slot)
 	match_args(slot, at, end, cut);
 	if (judge(slot))
 		return 0;
+	if (scratch->decision.rule == RULE_DEFAULT) {
+		count(COUNT_OPS + OP_EXEC);
+		return 0;
+	}
 	op_judge(slot, TIER_UPROBE);
-	return scratch->decision.rule != RULE_DEFAULT || scratch->decision.verdict != VERDICT_ALLOW;
+	return 1;
 }
 
 SEC("tp_btf/sched_process_exec")

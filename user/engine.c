@@ -182,7 +182,7 @@ static bool wants_exec(const struct policy *policy)
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (policy_rule_wants(policy, i, OP_EXEC))
 			return true;
-	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+	return false;
 }
 
 /* The users that rules name, each once. */
