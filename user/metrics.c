@@ -54,7 +54,8 @@ static void render_plain(const json_t *status, struct buffer *buffer)
 		{"processes", "processes", "gauge", "Living processes of sessions."},
 		{"mismatches_total", "mismatches", "counter",
 		 "Verdicts of the kernel that differ from the same decision made again: a defect."},
-		{"consulted_total", "consulted", "counter", "Processes that stood stopped until userspace had decided."},
+		{"consulted_total", "consulted", "counter",
+		 "Processes that stood stopped until userspace had decided."},
 		{"uptime_milliseconds", "uptime_ms", "gauge", "Since the daemon began."},
 	};
 
@@ -217,8 +218,7 @@ static int split(char *text, const char **ret_host, const char **ret_port)
 
 static int listen_at(const struct addrinfo *at, int *ret_fd)
 {
-	_cleanup_close_ int fd =
-		socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, at->ai_protocol);
+	_cleanup_close_ int fd = socket(at->ai_family, at->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, at->ai_protocol);
 	int on = 1;
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||

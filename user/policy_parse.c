@@ -585,6 +585,12 @@ static int add_host(struct loader *loader, const struct yaml_node *item, void *f
 		note(loader, item, "\"%.64s\" is no network; write 10.0.0.0/8 or fd00::/8", item->text);
 		return 0;
 	}
+	if (item->text[0] != '/' && strpbrk(item->text, "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ"))
+		note_warning(
+			loader, item,
+			"\"%.64s\" is a name: servers are known by their address alone, so it never holds; write addresses "
+			"or networks",
+			item->text);
 	return add_text_glob(loader, item, field);
 }
 

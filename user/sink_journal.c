@@ -12,8 +12,17 @@
 /* sd_journal_sendv(3) says nothing where no journal runs: the event would be lost unnoticed. */
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 
-enum { FIELD_MESSAGE, FIELD_PRIORITY, FIELD_IDENTIFIER, FIELD_EVENT, FIELD_VERDICT, FIELD_OP, FIELD_RULE, FIELD_SESSION,
-       FIELD_COUNT };
+enum {
+	FIELD_MESSAGE,
+	FIELD_PRIORITY,
+	FIELD_IDENTIFIER,
+	FIELD_EVENT,
+	FIELD_VERDICT,
+	FIELD_OP,
+	FIELD_RULE,
+	FIELD_SESSION,
+	FIELD_COUNT
+};
 
 int sink_priority(enum verdict verdict)
 {
