@@ -4,6 +4,7 @@
 #   make demo       install what is missing, build, run the main job on this kernel (root)
 #   make test       install what is missing, run every test (root)
 #   make check      style and static checks
+#   make bench      what the guard costs, as ratios (root)
 #   make install    PREFIX=/usr/local by default
 #   make clean      remove build/
 #   make vmlinux    generate vmlinux.h, the kernel's types, anew: trimmed to those in use
@@ -95,7 +96,7 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
 	$(say) TEST $<
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(B)/libreprieve.a $(LIBS) -lcmocka
 
--include tests/diff/Makefile.inc tests/live/Makefile.inc
+-include tests/diff/Makefile.inc tests/live/Makefile.inc tests/bench/Makefile.inc
 
 unit: need $(UNIT_PROGRAMS)
 	$(Q)tests/run unit
@@ -122,7 +123,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(B)/reprieve $(DESTDIR)$(PREFIX)/bin/reprieve
 	ln -sf reprieve $(DESTDIR)$(PREFIX)/bin/reprieved
-	sed 's|/usr/local|$(PREFIX)|g' tools/reprieve.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/reprieve.service
+	sed 's|/usr/local|$(PREFIX)|g; s|^ExecStart=reprieved|ExecStart=$(PREFIX)/bin/reprieved|' tools/reprieve.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/reprieve.service
 	install -m 644 tools/reprieve.8 $(DESTDIR)$(PREFIX)/share/man/man8/reprieve.8
 
 vmlinux:
