@@ -225,7 +225,7 @@ static int attach_peer(const char *name)
 	object = bpf_object__open_file(path, NULL);
 	if (!object)
 		return -1;
-	bpf_object__for_each_program(program, object)
+	bpf_object__for_each_program (program, object)
 		bpf_program__set_autoload(program, !strcmp(bpf_program__name(program), name));
 	program = bpf_object__find_program_by_name(object, name);
 	if (!program || bpf_object__load(object) || !bpf_program__attach(program))
@@ -282,7 +282,8 @@ static int run_armed(const char *mark, char **command)
 		fail("pipe");
 	pid = spawn(command, fds[1]);
 	close(fds[1]);
-	while (!end && length < sizeof(text) - 1 && (got = read(fds[0], text + length, sizeof(text) - 1 - length)) > 0) {
+	while (!end && length < sizeof(text) - 1 &&
+	       (got = read(fds[0], text + length, sizeof(text) - 1 - length)) > 0) {
 		length += got;
 		text[length] = '\0';
 		if (strstr(text, mark))
