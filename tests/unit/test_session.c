@@ -511,7 +511,7 @@ static void test_names(void **state)
 		build_exec(&built, session_of(900, start), 900, start, 1, cases[i].exe, "x", 2);
 		built.u.exec.flags = EXEC_NEW_SESSION | cases[i].flags;
 		built.u.exec.agent = cases[i].agent;
-		strncpy(built.u.exec.actor.comm, cases[i].comm, COMM_BYTES);
+		memcpy(built.u.exec.actor.comm, cases[i].comm, MIN(strlen(cases[i].comm), (size_t)COMM_BYTES));
 		built.u.exec.filename = (struct text){0, 0};
 		if (cases[i].filename)
 			built.u.exec.filename = build_text(&built, cases[i].filename);
