@@ -627,14 +627,14 @@ static const struct {
 	const char *path, *new_path;
 	enum verdict verdict;
 } builtin_cases[] = {
-	{OP_UNLINK, "/home/u/work/src/a.c", NULL, VERDICT_ALLOW},
-	{OP_UNLINK, "/home/u/work/.git/index.lock", NULL, VERDICT_ALLOW},
-	{OP_RENAME, "/home/u/work/.git/HEAD.lock", "/home/u/work/.git/HEAD", VERDICT_ALLOW},
-	{OP_RENAME, "/home/u/work/.git/config.lock", "/home/u/work/.git/config", VERDICT_ALLOW},
-	{OP_UNLINK, "/home/u/work/.git/objects/ab/cdef", NULL, VERDICT_ALLOW},
-	{OP_UNLINK, "/home/u/work/.git/HEAD", NULL, VERDICT_ALERT},
-	{OP_RMDIR, "/home/u/work/.git", NULL, VERDICT_ALERT},
-	{OP_RENAME, "/home/u/work/.git", "/tmp/x", VERDICT_ALERT},
+	{OP_UNLINK, "/home/u/code/src/a.c", NULL, VERDICT_ALLOW},
+	{OP_UNLINK, "/home/u/code/.git/index.lock", NULL, VERDICT_ALLOW},
+	{OP_RENAME, "/home/u/code/.git/HEAD.lock", "/home/u/code/.git/HEAD", VERDICT_ALLOW},
+	{OP_RENAME, "/home/u/code/.git/config.lock", "/home/u/code/.git/config", VERDICT_ALLOW},
+	{OP_UNLINK, "/home/u/code/.git/objects/ab/cdef", NULL, VERDICT_ALLOW},
+	{OP_UNLINK, "/home/u/code/.git/HEAD", NULL, VERDICT_ALERT},
+	{OP_RMDIR, "/home/u/code/.git", NULL, VERDICT_ALERT},
+	{OP_RENAME, "/home/u/code/.git", "/tmp/x", VERDICT_ALERT},
 	{OP_UNLINK, "/home/u/.claude/todos/x.json", NULL, VERDICT_ALLOW},
 	{OP_RENAME, "/home/u/.claude.json.tmp", "/home/u/.claude.json", VERDICT_ALLOW},
 	{OP_UNLINK, "/tmp/claude-0/x", NULL, VERDICT_ALLOW},
@@ -643,7 +643,7 @@ static const struct {
 	{OP_UNLINK, "/home/u/.ssh/id_ed25519", NULL, VERDICT_ALERT},
 	{OP_RMDIR, "/home/u", NULL, VERDICT_ALERT},
 	{OP_TRUNCATE, "/etc/passwd", NULL, VERDICT_ALERT},
-	{OP_RENAME, "/home/u/work/x", "/home/u/notes", VERDICT_ALERT},
+	{OP_RENAME, "/home/u/code/x", "/home/u/notes", VERDICT_ALERT},
 	{OP_RAWWRITE, "/dev/sda", NULL, VERDICT_ALERT},
 	{OP_EXEC, "/usr/bin/rm", NULL, VERDICT_ALLOW},
 };
@@ -661,7 +661,7 @@ static void the_builtin_policy_is_quiet_where_it_should_be(void **state)
 		struct policy_question question = {.op = builtin_cases[i].op,
 						   .path = builtin_cases[i].path,
 						   .new_path = builtin_cases[i].new_path,
-						   .workspace = "/home/u/work",
+						   .workspace = "/home/u/code",
 						   .args = "x",
 						   .uid_given = true};
 		struct policy_answer answer;
