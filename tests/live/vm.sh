@@ -56,6 +56,13 @@ report()
 		SUMMARY+=$'\n'
 	done
 	printf '\n%s' "$SUMMARY"
+	awk '/no result/ { failed++ }
+		{ for (i = 2; i <= NF; i++) {
+			if ($i ~ /^passed/) passed += $(i - 1)
+			if ($i ~ /^failed/) failed += $(i - 1)
+			if ($i ~ /^skipped/) skipped += $(i - 1)
+		} }
+		END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' <<<"$SUMMARY"
 	return $failed
 }
 
