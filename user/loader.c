@@ -541,12 +541,6 @@ int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_pr
 	return 0;
 }
 
-void guard_remove_task(struct guard *guard, uint32_t pid)
-{
-	if (!bpf_map__delete_elem(guard->skel->maps.tasks, &pid, sizeof(pid), 0))
-		members_add(guard, pid, -1);
-}
-
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
 {
 	return bpf_map__update_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent), BPF_ANY)

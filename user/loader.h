@@ -96,7 +96,6 @@ int guard_add_task(struct guard *guard, const struct process_id *process, const 
 		   uint32_t agent);
 /* 0 and the session of a process, or -ENOENT. */
 int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session);
-void guard_remove_task(struct guard *guard, uint32_t pid);
 
 /* Marks a cgroup by its id as one of an agent's. */
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);

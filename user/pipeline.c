@@ -387,9 +387,3 @@ int pipeline_record(struct pipeline *pipeline, const void *bytes, size_t length)
 	}
 	return take_event(pipeline, &event);
 }
-
-void pipeline_object(struct pipeline *pipeline, const char *kind, uint64_t time, json_t *fields)
-{
-	if (!event_json_object(&pipeline->writer, kind, time, fields, &pipeline->line))
-		give_out(pipeline, NULL, -1, VERDICT_ALERT);
-}

@@ -61,9 +61,6 @@ const struct policy *pipeline_policy(const struct pipeline *pipeline);
 /* One record of any kind. Returns 0, or -ENOMEM; a malformed record is counted and passed over. */
 int pipeline_record(struct pipeline *pipeline, const void *bytes, size_t length);
 
-/* An event of another kind: see event_json_object. */
-void pipeline_object(struct pipeline *pipeline, const char *kind, uint64_t time, json_t *fields);
-
 struct sessions *pipeline_sessions(struct pipeline *pipeline);
 const struct pipeline_counts *pipeline_counts(const struct pipeline *pipeline);
 void pipeline_set_clock(struct pipeline *pipeline, struct clock clock);
