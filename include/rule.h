@@ -47,6 +47,8 @@ struct rule_table {
 	struct rule_set by_sql[SQL_CLASS_COUNT]; /* rules that name this class (none is in without[FAMILY_SQL]) */
 	struct rule_set by_verdict[VERDICT_COUNT]; /* rules that give this verdict */
 	struct rule_rate rate[RATES_MAX];
+	/* Made of the rule's name, never 0: what was decided about a rule (approvals) still finds it after a reload. */
+	__u32 name_key[RULES_MAX];
 	__u8 verdict[RULES_MAX];
 };
 

@@ -432,6 +432,51 @@ static void table_add(const struct policy *policy, unsigned int bit, struct rule
 		table->rate[table->rate_count++] = (struct rule_rate){rule->rate.window, rule->rate.count, bit};
 }
 
+static bool has_key(const struct rule_table *table, uint32_t key)
+{
+	for (unsigned int bit = 0; bit < RULES_MAX; bit++)
+		if (table->name_key[bit] == key)
+			return true;
+	return false;
+}
+
+/* The rule without a key whose name comes first in the order of bytes, or NULL. */
+static const struct policy_rule *next_without_key(const struct policy *policy, const struct rule_table *table)
+{
+	const struct policy_rule *next = NULL;
+
+	for (unsigned int bit = 0; bit < policy->rule_count; bit++)
+		if (!table->name_key[bit] && (!next || strcmp(policy->rules[bit].name, next->name) < 0))
+			next = &policy->rules[bit];
+	return next;
+}
+
+uint32_t rule_name_hash(const char *name)
+{
+	uint32_t hash = 0x811c9dc5;
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 0x01000193;
+	return hash;
+}
+
+/*
+ * Names whose hashes are alike take the next keys that are free, in the order of the names, so that the order of the
+ * rules does not matter.
+ */
+static void table_add_keys(const struct policy *policy, struct rule_table *table)
+{
+	const struct policy_rule *rule;
+
+	while ((rule = next_without_key(policy, table))) {
+		uint32_t key = rule_name_hash(rule->name);
+
+		while (!key || has_key(table, key))
+			key++;
+		table->name_key[rule - policy->rules] = key;
+	}
+}
+
 static void compile_table(struct policy *policy)
 {
 	struct rule_table *table = &policy->image->rules;
@@ -442,6 +487,7 @@ static void compile_table(struct policy *policy)
 	table->default_verdict = policy->default_verdict;
 	for (unsigned int bit = 0; bit < policy->rule_count; bit++)
 		table_add(policy, bit, table);
+	table_add_keys(policy, table);
 }
 
 /* --- Rules that can never match --- */

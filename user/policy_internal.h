@@ -105,6 +105,9 @@ int parse_network(const char *text, struct in6_addr *ret_address, uint8_t *ret_p
 /* Is this entry of host: a glob of names, instead of an address? */
 bool is_host_glob(const char *text);
 
+/* FNV-1a, 32 bits (draft-eastlake-fnv); the key of a rule unless another has it. */
+uint32_t rule_name_hash(const char *name);
+
 /* The name most like a wrong one, or NULL; for "did you mean". */
 const char *nearest(const char *name, const char *const *names, size_t count);
 

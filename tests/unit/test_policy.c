@@ -292,6 +292,38 @@ static void rule_sets_hold_what_rules_say(void **state)
 }
 
 /* Of one condition, a rule without op: is for those ops alone that the condition can hold for. */
+static uint32_t key_of(const struct policy *policy, const char *name)
+{
+	for (uint16_t rule = 0; rule < policy_rule_count(policy); rule++)
+		if (streq(policy_rule_name(policy, rule), name))
+			return policy_image(policy)->rules.name_key[rule];
+	fail_msg("no rule %s", name);
+	return 0;
+}
+
+/* The values of FNV-1a are those of the published test vectors; of these names the first two have one hash. */
+static void keys_of_rules_outlive_a_reload(void **state)
+{
+	static const char *const orders[] = {"costarring liquid foobar other", "foobar liquid costarring",
+					     "liquid a b c d foobar costarring"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		_cleanup_(fixture_clear) struct fixture fixture = {};
+		char text[1024] = "version: 1\nrules:\n", words[100], *rest = words;
+
+		strcpy(words, orders[i]);
+		for (const char *name; (name = strsep(&rest, " "));)
+			snprintf(text + strlen(text), sizeof(text) - strlen(text),
+				 "  - {name: %s, op: [unlink], path: [/%s], action: deny}\n", name, name);
+		load_good(&fixture, text);
+		assert_int_equal(key_of(fixture.policy, "costarring"), 0x5e4daa9d);
+		assert_int_equal(key_of(fixture.policy, "liquid"), 0x5e4daa9e);
+		assert_int_equal(key_of(fixture.policy, "foobar"), 0xbf9cf968);
+		assert_int_equal(policy_image(fixture.policy)->rules.name_key[policy_rule_count(fixture.policy)], 0);
+	}
+}
+
 static void conditions_narrow_the_ops(void **state)
 {
 	static const struct {
@@ -722,6 +754,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_missing_file_is_told),
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(rule_sets_hold_what_rules_say),
+		cmocka_unit_test(keys_of_rules_outlive_a_reload),
 		cmocka_unit_test(conditions_narrow_the_ops),
 		cmocka_unit_test(operations_are_decided),
 		cmocka_unit_test(explanations_name_what_failed),
