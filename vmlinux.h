@@ -101,7 +101,9 @@ typedef __u64 u64;
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags;
+	unsigned int ptrace;
 	struct mm_struct *mm;
 	int exit_code;
 	pid_t pid;
@@ -113,6 +115,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct signal_struct *signal;
+	u64 self_exec_id;
 	struct css_set *cgroups;
 };
 

@@ -29,7 +29,6 @@ const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
 const volatile __u32 known_results = 0; /* mask of 1 << enum op: an fexit program tells the result */
-const volatile bool have_pt_regs = true; /* bpf_task_pt_regs: commit dd6e10fbd9fb (5.15) */
 
 /* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
 
@@ -60,13 +59,18 @@ static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *re
 	return scratch;
 }
 
-/* Carries the decision out, and tells of it: now where the call ends here, with its result otherwise. */
+/* Carries the decision out, and tells of it: now where the call ends or stops here, with its result otherwise. */
 static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
 {
-	int answer = 0;
+	int act = op_judge(slot, TIER_LSM), answer = 0;
 
-	/* A constant on each path, since the verifier wants to see an errno; the barrier keeps them apart. */
-	if (op_judge(slot, TIER_LSM)) {
+	/* Constants, since the verifier wants to see an errno; the barriers keep the paths apart. */
+	if (act == ACT_HOLD || act == ACT_HOLD_AGAIN) {
+		asm volatile("");
+		answer = -ERESTARTNOINTR;
+		if (act == ACT_HOLD)
+			emit(slot, 1);
+	} else if (act) {
 		asm volatile("");
 		answer = -EPERM;
 		scratch->rec.op.result = answer;
@@ -174,13 +178,13 @@ int guard_rename(__u64 *ctx)
  */
 static __always_inline __u64 truncate_length(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs;
 	__u64 number;
 
 	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
 		return 0;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	regs = regs_of_current();
 	number = BPF_CORE_READ(regs, orig_ax);
 	if (!(BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
 		return number == SYS_TRUNCATE || number == SYS_FTRUNCATE ? BPF_CORE_READ(regs, si) : 0;
@@ -204,8 +208,7 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 		return 0;
 	target = &scratch->rec.op.target;
 	target_of_inode(target, BPF_CORE_READ(dentry, d_inode));
-	if (have_pt_regs)
-		scratch->rec.op.argument = truncate_length();
+	scratch->rec.op.argument = truncate_length();
 	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink || scratch->rec.op.argument >= target->size) {
 		scratch_release(slot);
 		return 0;
@@ -234,8 +237,8 @@ int BPF_PROG(guard_file_truncate, struct file *file, int ret)
  */
 static __always_inline __u64 fallocate_mode(void)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = regs_of_current();
 	__u64 number = BPF_CORE_READ(regs, orig_ax);
 
 	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)

@@ -237,6 +237,7 @@ __noinline int judge(__u32 slot)
 	if (!policy)
 		return -1;
 	scratch->mode = policy->rules.mode;
+	scratch->rates = policy->rules.rate_count;
 	scratch->rec.head.generation = policy->rules.generation;
 	facts_user(scratch, &policy->rules);
 	decide_narrow(&policy->rules, &scratch->facts, &certain, &possible);
@@ -447,42 +448,73 @@ __noinline int op_by_name(__u32 slot)
 	return 0;
 }
 
-/* What can be done on the tier at hand. Returns what an LSM hook has to return. */
-static __always_inline int op_act(struct scratch *scratch, __u32 tier)
+/* The key of the rule that decided: what answers to holds are kept by. */
+__noinline int rule_key(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key, rule;
+
+	if (!scratch)
+		return HOLD_BY_DEFAULT;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	rule = scratch->rec.op.rule;
+	if (!policy || rule >= RULES_MAX)
+		return HOLD_BY_DEFAULT;
+	return policy->rules.name_key[rule & (RULES_MAX - 1)];
+}
+
+static __always_inline int op_kill(struct record_op *rec)
+{
+	if (bpf_send_signal(SIGKILL)) {
+		count(COUNT_SIGNAL_FAILED);
+		rec->flags |= OP_ACT_FAILED;
+	} else {
+		rec->flags |= OP_ACTED;
+	}
+	return ACT_DENY;
+}
+
+/* What can be done on the tier at hand. Returns enum act. */
+static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tier)
 {
 	struct record_op *rec = &scratch->rec.op;
 
+	if (rec->verdict < VERDICT_HOLD && scratch->rates && tier > TIER_SIGNAL && rec->op != OP_EXEC)
+		held_restore(slot);
 	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
-		return 0;
+		return ACT_PASS;
 	if (scratch->mode == MODE_OBSERVE) {
 		rec->flags |= OP_OBSERVED;
-		return 0;
+		return ACT_PASS;
 	}
-	if (rec->verdict == VERDICT_KILL) {
-		if (bpf_send_signal(SIGKILL)) {
-			count(COUNT_SIGNAL_FAILED);
-			rec->flags |= OP_ACT_FAILED;
-		} else {
-			rec->flags |= OP_ACTED;
-		}
-		return -EPERM;
-	}
-	if (tier != TIER_LSM) {
+	/* An exec can no longer fail where it is judged: the new program ends before its first instruction. */
+	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC))
+		return op_kill(rec);
+	if (tier <= TIER_SIGNAL) {
 		rec->flags |= OP_WEAKENED;
-		return 0;
+		return ACT_PASS;
 	}
-	rec->flags |= OP_ACTED | (rec->verdict == VERDICT_HOLD ? OP_DENIED_INSTEAD : 0);
-	return -EPERM;
+	if (!rec->rule_key)
+		rec->rule_key = rule_key(slot);
+	rec->exec_id = exec_id_current();
+	if (tier == TIER_UPROBE)
+		return op_stop(slot);
+	if (rec->verdict == VERDICT_HOLD)
+		return op_hold(slot);
+	rec->flags |= OP_ACTED;
+	return ACT_DENY;
 }
 
-/* Writes the decision into the record and carries it out. Returns what an LSM hook has to return. */
+/* Writes the decision into the record and carries it out. Returns enum act. */
 __noinline int op_judge(__u32 slot, __u32 tier)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_op *rec;
 
 	if (!scratch)
-		return 0;
+		return ACT_PASS;
 	rec = &scratch->rec.op;
 	rec->verdict = scratch->decision.verdict;
 	rec->rule = scratch->decision.rule;
@@ -493,5 +525,5 @@ __noinline int op_judge(__u32 slot, __u32 tier)
 		rec->flags |= OP_UNCERTAIN;
 	scratch->pending.fixed = sizeof(*rec);
 	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
-	return op_act(scratch, tier);
+	return op_act(slot, scratch, tier);
 }

@@ -26,6 +26,7 @@
 #define SLOT_NONE 0xffffffff
 
 #define EPERM 1
+#define ERESTARTNOINTR 513 /* include/linux/errno.h: the system call runs again, whatever its handlers' SA_RESTART */
 #define SIGKILL 9
 #define SIGCONT 18
 #define SIGSTOP 19
@@ -73,6 +74,7 @@ struct scratch {
 	struct decision decision;
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
+	__u32 rates; /* rules of that policy with a rate */
 	__u32 ws_dev; /* the session's workspace */
 	__u64 ws_ino;
 	__u32 ws_name_length;
@@ -150,6 +152,22 @@ int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
 
+/* hold.bpf.c */
+int rule_key(__u32 slot);
+int op_hold(__u32 slot);
+int op_stop(__u32 slot);
+int held_restore(__u32 slot);
+int held_end(void);
+int held_put(__u32 slot);
+
+/* What op_judge says is to be done with the call. */
+enum act {
+	ACT_PASS = 0,
+	ACT_DENY = 1,
+	ACT_HOLD = 2, /* the process is stopped, and the call has to run again; to be told of */
+	ACT_HOLD_AGAIN = 3, /* the same, told of already */
+};
+
 /* task.bpf.c */
 int actor_fill(__u32 slot);
 
@@ -211,6 +229,29 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 {
 	scratch->address = (__u64)pointer;
 	return scratch->address;
+}
+
+/* Which program of its process the current task runs, so that an answer does not outlive it. */
+static __always_inline __u32 exec_id_current(void)
+{
+	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), self_exec_id);
+}
+
+/* Set before load (user/loader.c): bpf_task_pt_regs, commit dd6e10fbd9fb (5.15), and what it needs. */
+extern const volatile bool have_pt_regs;
+
+#define KERNEL_STACK_BYTES 16384 /* arch/x86/include/asm/page_64_types.h, without KASAN */
+
+/* The registers of the system call under way as saved at entry, which no other thread can change. For probe reads. */
+static __always_inline struct pt_regs *regs_of_current(void)
+{
+	char *stack;
+
+	if (have_pt_regs)
+		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	/* Before 5.15 nothing lies between them and the end of the stack (TOP_OF_KERNEL_STACK_PADDING is 0). */
+	stack = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), stack);
+	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - sizeof(struct pt_regs));
 }
 
 /* The entry of the process that a task belongs to, if that process is a member of a session. */

@@ -181,6 +181,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 
 	if (!entry)
 		return 0;
+	held_end();
 	inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
@@ -362,6 +363,7 @@ __noinline int exec_judge(__u32 slot)
 	__u32 at, end, cut, agent, length;
 	struct rule_set none = {};
 	struct text exe;
+	int act;
 
 	if (!scratch)
 		return 0;
@@ -400,8 +402,8 @@ __noinline int exec_judge(__u32 slot)
 		count(COUNT_OPS + OP_EXEC);
 		return 0;
 	}
-	op_judge(slot, TIER_UPROBE);
-	return 1;
+	act = op_judge(slot, TIER_UPROBE);
+	return act == ACT_HOLD_AGAIN ? 0 : 1;
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -444,7 +446,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
 	if (entry && settings.watch_execs && exec_judge(slot))
-		emit(slot, scratch->rec.op.flags & OP_ACTED);
+		emit(slot, scratch->rec.op.flags & (OP_ACTED | OP_HELD));
 	scratch_release(slot);
 	if (settings.inspect_maps)
 		map_seen((__u64)file, MAP_EXE);

@@ -689,3 +689,42 @@ int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start)
 	}
 	return -ESRCH;
 }
+
+int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant)
+{
+	return bpf_map__update_elem(guard->skel->maps.grants, key, sizeof(*key), grant, sizeof(*grant), BPF_ANY)
+		       ? -errno
+		       : 0;
+}
+
+void guard_revoke(struct guard *guard, const struct grant_key *key)
+{
+	bpf_map__delete_elem(guard->skel->maps.grants, key, sizeof(*key), 0);
+}
+
+void guard_drop_held(struct guard *guard, const struct actor *actor)
+{
+	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+
+	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
+}
+
+int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
+			void *userdata)
+{
+	size_t value_bytes = bpf_map__value_size(guard->skel->maps.helds);
+	_cleanup_free_ char *value = malloc(value_bytes);
+	const struct record *record;
+	uint64_t key, *before = NULL;
+	int error = 0;
+
+	if (!value)
+		return -ENOMEM;
+	record = (const struct record *)(value + value_bytes - HELD_RECORD_BYTES);
+	while (!error && !bpf_map__get_next_key(guard->skel->maps.helds, before, &key, sizeof(key))) {
+		before = &key;
+		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
+			error = each(record, record->size, userdata);
+	}
+	return error;
+}
