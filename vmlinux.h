@@ -158,9 +158,12 @@ struct path {
 
 struct file {
 	fmode_t f_mode;
+	struct inode *f_inode;
+	unsigned int f_flags;
 	union {
 		const struct path f_path;
 	};
+	loff_t f_pos;
 };
 
 struct qstr {
@@ -219,6 +222,7 @@ struct linux_binprm {
 	struct file *file;
 	int argc;
 	const char *filename;
+	const char *interp;
 };
 
 struct cgroup_root {

@@ -490,7 +490,7 @@ static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tie
 		return ACT_PASS;
 	}
 	/* An exec can no longer fail where it is judged: the new program ends before its first instruction. */
-	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC))
+	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC && tier != TIER_LSM))
 		return op_kill(rec);
 	if (tier <= TIER_SIGNAL) {
 		rec->flags |= OP_WEAKENED;
@@ -519,7 +519,7 @@ __noinline int op_judge(__u32 slot, __u32 tier)
 	rec->verdict = scratch->decision.verdict;
 	rec->rule = scratch->decision.rule;
 	rec->rate = scratch->facts.rate;
-	rec->args = scratch->facts.args;
+	rec->args_rules = scratch->facts.args;
 	rec->tier = tier;
 	if (scratch->decision.uncertain)
 		rec->flags |= OP_UNCERTAIN;

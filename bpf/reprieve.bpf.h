@@ -195,6 +195,9 @@ struct policies_map {
 };
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
 
+MAP_OF(execs, BPF_MAP_TYPE_LRU_HASH, __u64, __u32, 4096);
+
+extern struct execs_map execs SEC(".maps");
 extern struct scratches_map scratches SEC(".maps");
 extern struct tasks_map tasks SEC(".maps");
 extern struct sessions_map sessions SEC(".maps");
@@ -229,6 +232,15 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 {
 	scratch->address = (__u64)pointer;
 	return scratch->address;
+}
+
+/* The same where no slot is at hand yet. */
+static __always_inline __u64 address_of(struct file *file)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	return address;
 }
 
 /* Which program of its process the current task runs, so that an answer does not outlive it. */

@@ -323,15 +323,6 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	return 0;
 }
 
-/* As number_of() in reprieve.bpf.h, where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
-{
-	__u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
-	return address;
-}
-
 SEC("lsm/mmap_file")
 int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {

@@ -189,9 +189,11 @@ struct record_op {
 	struct text path;
 	struct text new_path;
 	struct rule_set rate; /* rules whose rate this operation exceeded */
-	struct rule_set args; /* OP_EXEC: rules with an args: glob that matches */
+	struct rule_set args_rules; /* OP_EXEC: rules with an args: glob that matches */
 	__u32 rule_key; /* of the rule, across reloads (rule.h) */
 	__u32 hold; /* OP_APPROVED, OP_REFUSED: number of the hold that was answered; 0: none in particular */
+	struct text args; /* OP_EXEC: of the new program, each ended by a NUL */
+	__u32 zero;
 };
 
 enum libpq_function {
@@ -276,7 +278,7 @@ _Static_assert(sizeof(struct record_exec) == 24 + 64 + 40 + 24, "layout");
 _Static_assert(sizeof(struct record_exit) == 24 + 64 + 8, "layout");
 _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
-_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 8, "layout");
+_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 16, "layout");
 _Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16, "layout");
 _Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 

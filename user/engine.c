@@ -169,12 +169,13 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		log_warning("%s", engine->degraded.sentences[i]);
 }
 
-static bool wants_overwrite(const struct policy *policy)
+/* Does some rule answer this operation with at least this verdict? */
+static bool wants(const struct policy *policy, enum op op, enum verdict verdict)
 {
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+		if (policy_rule_wants(policy, i, op) && policy_rule(policy, i)->action >= verdict)
 			return true;
-	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+	return policy_image(policy)->rules.default_verdict >= verdict;
 }
 
 static bool wants_exec(const struct policy *policy)
@@ -232,7 +233,10 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	error = list_users(policy, &users, &kernel.user_count);
 	kernel.users = users;
 	if (!error)
-		error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+		error = guard_arm_writes(engine->guard,
+					 wants(policy, OP_OVERWRITE, VERDICT_ALERT) ||
+						 wants(policy, OP_RAWWRITE, VERDICT_ALERT),
+					 wants(policy, OP_OVERWRITE, VERDICT_HOLD));
 	if (!error)
 		error = guard_set_policy(engine->guard, &kernel);
 	if (error)

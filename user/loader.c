@@ -19,7 +19,7 @@ struct guard {
 	struct guard_tier tiers[OP_COUNT];
 	struct bpf_link **links;
 	size_t link_count;
-	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
+	struct bpf_link *open, *write; /* of guard_file_open and guard_file_permission, while they are armed */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	size_t ring_bytes;
@@ -28,7 +28,7 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where the kernel tells a program the registers; see guard_arm_overwrite */
+	NEED_LSM_WRITES = 2, /* there, while a rule asks for it: see guard_arm_writes */
 	NEED_FEXIT = 3, /* there, where fexit works */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
 	NEED_BY_HAND = 5, /* attached to each library as it is found */
@@ -56,7 +56,9 @@ static const struct program_row program_rows[] = {
 	{"guard_rename", NEED_LSM, NULL, "bpf_lsm_path_rename", false},
 	{"guard_path_truncate", NEED_LSM, NULL, "bpf_lsm_path_truncate", false},
 	{"guard_file_truncate", NEED_LSM, NULL, "bpf_lsm_file_truncate", false},
-	{"guard_file_permission", NEED_LSM_OVERWRITE, NULL, "bpf_lsm_file_permission", false},
+	{"guard_file_open", NEED_LSM_WRITES, NULL, "bpf_lsm_file_open", false},
+	{"guard_file_permission", NEED_LSM_WRITES, NULL, "bpf_lsm_file_permission", false},
+	{"guard_exec", NEED_LSM, NULL, "bpf_lsm_bprm_check_security", false},
 	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
 	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
 	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
@@ -110,11 +112,14 @@ static const struct tier_row tier_rows[] = {
 	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
 	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
 	 SIGNAL_NOTE "; size before only for ftruncate"},
-	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
-	 "plain writes into a file and shared mappings are not seen"},
+	{OP_OVERWRITE, TIER_LSM, "file_open, file_permission, where a rule asks for it",
+	 "judged when the file is opened for writing, or at the first write through an older descriptor; shared mappings "
+	 "made before are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_RAWWRITE, TIER_LSM, "file_open of a block device, where a rule asks for it", ""},
+	{OP_EXEC, TIER_LSM, "bprm_check_security", ""},
 	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction",
-	 "a denial or a hold cannot be given yet"},
+	 "execve can no longer fail there: a denial ends the new program"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -156,11 +161,6 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 	for (size_t op = 0; op < OP_COUNT; op++)
 		if (ret_tiers[op].tier == TIER_LSM && !(known_results(facts) & 1u << op) && !*ret_tiers[op].note)
 			ret_tiers[op].note = "whether the call then succeeded is not learned";
-	/* The hook is not told what fallocate does: that is read from the system call's registers. */
-	if (ret_tiers[OP_OVERWRITE].tier == TIER_LSM && facts->pt_regs.result != PROBE_WORKS)
-		ret_tiers[OP_OVERWRITE] = (struct guard_tier){TIER_NONE, false, "nothing",
-							      "LSM programs of this kernel cannot read a system call's "
-							      "arguments (bpf_task_pt_regs, 5.15)"};
 }
 
 static const struct program_row *program_row(const char *name)
@@ -218,8 +218,8 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 	switch (row->need) {
 	case NEED_LSM:
 		return arming->lsm;
-	case NEED_LSM_OVERWRITE:
-		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
+	case NEED_LSM_WRITES:
+		return arming->lsm;
 	case NEED_FEXIT:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
@@ -264,21 +264,26 @@ static int attach_syscall(struct guard *guard, struct bpf_program *program, cons
 	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
 }
 
-int guard_arm_overwrite(struct guard *guard, bool arm)
+static int arm_link(struct bpf_program *program, bool arm, struct bpf_link **link)
 {
-	struct bpf_program *program = guard->skel->progs.guard_file_permission;
-
 	if (!bpf_program__autoload(program))
 		return 0;
 	if (!arm) {
-		bpf_link__destroy(guard->overwrite);
-		guard->overwrite = NULL;
-	} else if (!guard->overwrite) {
-		guard->overwrite = bpf_program__attach(program);
-		if (!guard->overwrite)
+		bpf_link__destroy(*link);
+		*link = NULL;
+	} else if (!*link) {
+		*link = bpf_program__attach(program);
+		if (!*link)
 			return -errno;
 	}
 	return 0;
+}
+
+int guard_arm_writes(struct guard *guard, bool open, bool write)
+{
+	int error = arm_link(guard->skel->progs.guard_file_open, open, &guard->open);
+
+	return error ? error : arm_link(guard->skel->progs.guard_file_permission, write, &guard->write);
 }
 
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
@@ -287,8 +292,8 @@ static int attach_one(struct guard *guard, struct bpf_program *program, const st
 
 	if (row->need == NEED_BY_HAND || streq(row->name, "exit_call"))
 		return 0;
-	if (row->need == NEED_LSM_OVERWRITE)
-		return guard_arm_overwrite(guard, true);
+	if (row->need == NEED_LSM_WRITES)
+		return guard_arm_writes(guard, true, true);
 	if (row->tracepoint)
 		error = attach_syscall(guard, program, row);
 	else
@@ -397,7 +402,8 @@ void guard_free(struct guard *guard)
 	for (size_t i = 0; i < guard->link_count; i++)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
-	bpf_link__destroy(guard->overwrite);
+	bpf_link__destroy(guard->open);
+	bpf_link__destroy(guard->write);
 	if (guard->policies)
 		munmap(guard->policies, 2 * sizeof(*guard->policies));
 	reprieve__destroy(guard->skel);

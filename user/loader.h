@@ -45,10 +45,11 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms the hook that every read and write of the machine passes: only where a rule answers an overwrite with
- * more than a record. Armed from the load on, so that the self-test can prove it. Nothing to do on other tiers.
+ * Arms or disarms the hooks that every open (`open`) and every read and write (`write`) of the machine passes: only
+ * where a rule asks for what they tell. Armed from the load on, so that the self-test can prove it. Nothing to do on
+ * other tiers.
  */
-int guard_arm_overwrite(struct guard *guard, bool arm);
+int guard_arm_writes(struct guard *guard, bool open, bool write);
 
 /* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
 void guard_mark_proven(struct guard *guard, enum op op);
