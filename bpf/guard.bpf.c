@@ -65,6 +65,34 @@ static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *re
 	return scratch;
 }
 
+/* What an operation is done to is the daemon's own, or lies in a directory of its own. */
+static __always_inline bool is_own(const struct record_op *rec, struct dentry *dentry)
+{
+	struct inode *parent;
+
+	if (!settings.protect_mask)
+		return false;
+	parent = BPF_CORE_READ(dentry, d_parent, d_inode);
+	return is_protected(rec->target.ino, rec->target.dev) || is_protected(rec->replaced.ino, rec->replaced.dev) ||
+	       is_protected(BPF_CORE_READ(parent, i_ino), BPF_CORE_READ(parent, i_sb, s_dev));
+}
+
+/* Refuses the operation in the slot, whatever the policy says. */
+static __always_inline void refuse_own(int slot, struct scratch *scratch)
+{
+	struct record_op *rec = &scratch->rec.op;
+
+	rec->verdict = VERDICT_DENY;
+	rec->rule = RULE_DEFAULT;
+	rec->tier = TIER_LSM;
+	rec->result = -EPERM;
+	rec->flags |= OP_SELF | OP_ACTED | OP_RESULT_KNOWN;
+	scratch->pending.fixed = sizeof(*rec);
+	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
+	emit(slot, 1);
+	scratch_release(slot);
+}
+
 /* Carries the decision out, and tells of it: now where the call ends or stops here, with its result otherwise. */
 static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
 {
@@ -122,6 +150,10 @@ static __always_inline int guard_delete(struct path *dir, struct dentry *dentry,
 	target_of_dentry(&scratch->rec.op.target, dentry);
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -161,6 +193,10 @@ static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
 	} else if (path_walk(slot, number_of(scratch, new), (__u64)BPF_CORE_READ(new_dir, mnt)) >= 0) {
 		path_forward(slot);
 		op_name_only(slot);
+	}
+	if (is_own(&scratch->rec.op, old) || is_own(&scratch->rec.op, new)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
 	}
 	return guard_end(slot, scratch, old);
 }
@@ -221,6 +257,10 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 	}
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(path, mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -271,6 +311,10 @@ static __always_inline int guard_written(const struct file *file, __u32 op, __u3
 	address = number_of(scratch, file);
 	ino = scratch->rec.op.target.ino;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
 	/* The result of an open is that of no loss yet. */
 	answer = guard_end(slot, scratch, hook == HOOK_FILE_OPEN ? NULL : dentry);
 	if (answer == -ERESTARTNOINTR)
@@ -287,6 +331,15 @@ static __always_inline bool has_content(const struct file *file, const struct in
 	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_nlink && inode->i_size && !(file->f_flags & O_APPEND);
 }
 
+static __always_inline bool is_own_file(const struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	struct inode *inode = dentry->d_inode, *parent = dentry->d_parent->d_inode;
+
+	return settings.protect_mask &&
+	       (is_protected(inode->i_ino, inode->i_sb->s_dev) || is_protected(parent->i_ino, parent->i_sb->s_dev));
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(guard_file_open, struct file *file, int ret)
 {
@@ -299,8 +352,8 @@ int BPF_PROG(guard_file_open, struct file *file, int ret)
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) == S_IFBLK)
 		return guard_written(file, OP_RAWWRITE, HOOK_FILE_OPEN, file->f_flags);
-	/* O_TRUNC is a truncation, and judged as that. */
-	if (has_content(file, inode) && !(file->f_flags & O_TRUNC))
+	/* O_TRUNC is a truncation, and judged as that; what is appended to loses nothing, but is not the agent's to change. */
+	if ((has_content(file, inode) && !(file->f_flags & O_TRUNC)) || is_own_file(file))
 		return guard_written(file, OP_OVERWRITE, HOOK_FILE_OPEN, file->f_flags);
 	if ((inode->i_mode & S_IFMT) == S_IFREG)
 		opened_add(address_of(file), inode->i_ino);

@@ -116,6 +116,7 @@ struct scratch {
 		struct record_op op;
 		struct record_sql sql;
 		struct record_map map;
+		struct record_tamper tamper;
 		char fixed[256];
 	} rec;
 	char text[RECORD_ROOM - 256]; /* follows the fixed part: both leave in one copy */
@@ -151,6 +152,9 @@ int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
+
+/* protect.bpf.c */
+int is_protected(__u64 ino, __u32 dev);
 
 /* hold.bpf.c */
 int rule_key(__u32 slot);
@@ -196,6 +200,8 @@ struct policies_map {
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
 
 MAP_OF(execs, BPF_MAP_TYPE_LRU_HASH, __u64, __u32, 4096);
+
+MAP_OF(protected, BPF_MAP_TYPE_HASH, struct file_id, __u32, PROTECTED_MAX);
 
 extern struct execs_map execs SEC(".maps");
 extern struct scratches_map scratches SEC(".maps");

@@ -20,7 +20,8 @@ enum record_kind {
 	RECORD_MAP = 6, /* a session maps a file to execute that was not looked at yet; it may hold libpq */
 	RECORD_JOIN = 7, /* a process joined a session otherwise than by fork or exec: it was moved into a cgroup */
 	RECORD_LOSS = 8, /* written by userspace: records that found the ring full since the last such record */
-	RECORD_KIND_COUNT = 9,
+	RECORD_TAMPER = 9, /* a member of a session reached for the guard itself, and was refused */
+	RECORD_KIND_COUNT = 10,
 };
 
 struct text {
@@ -133,6 +134,7 @@ enum op_flag {
 	OP_HELD = 1 << 26, /* the process stands stopped before the operation until a person or the deadline answers */
 	OP_APPROVED = 1 << 27, /* verdict hold, and the answer was there: it goes on */
 	OP_REFUSED = 1 << 28, /* verdict hold, and the answer was there: it fails */
+	OP_SELF = 1 << 30, /* on the guard's own files: denied, whatever the policy says */
 	OP_HELD_BEFORE = 1 << 29, /* this very call was held, and is told of a second time, now with its end */
 };
 
@@ -248,6 +250,24 @@ struct record_map {
 	struct text name; /* last component */
 };
 
+/* What a member tried on the guard. */
+enum tamper {
+	TAMPER_SIGNAL = 1, /* detail: the signal */
+	TAMPER_TRACE = 2, /* detail: the access asked for (PTRACE_MODE_*) */
+	TAMPER_BPF = 3, /* detail: enum bpf_cmd */
+	TAMPER_UMOUNT = 4, /* of the file system that holds the pins */
+	TAMPER_REQUEST = 5, /* over the socket; written by userspace */
+	TAMPER_COUNT = 6,
+};
+
+struct record_tamper {
+	struct record head;
+	struct actor actor;
+	__u32 what; /* enum tamper */
+	__u32 zero;
+	__u64 detail;
+};
+
 /* Why records or decisions were not as they should be; counted per CPU. */
 enum counter {
 	COUNT_LOST = 0, /* + enum record_kind: records that found the ring full */
@@ -280,6 +300,7 @@ _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
 _Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 16, "layout");
 _Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16, "layout");
+_Static_assert(sizeof(struct record_tamper) == 24 + 64 + 16, "layout");
 _Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 
 #endif

@@ -34,6 +34,9 @@ struct settings {
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
+	__u32 guard_pid; /* the daemon; 0: there is none */
+	__u32 zero;
+	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */
@@ -63,6 +66,15 @@ struct file_key {
 	__u32 dev;
 	__u32 generation;
 };
+
+/* A file or directory of the daemon's own. Writing to it is refused, and to what lies in such a directory. */
+struct file_id {
+	__u64 ino;
+	__u32 dev; /* kernel encoding: major << 20 | minor */
+	__u32 zero;
+};
+
+#define PROTECTED_MAX 256
 
 enum inspect_mode {
 	INSPECT_NEVER = 0,

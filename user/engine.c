@@ -233,10 +233,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	error = list_users(policy, &users, &kernel.user_count);
 	kernel.users = users;
 	if (!error)
-		error = guard_arm_writes(engine->guard,
-					 wants(policy, OP_OVERWRITE, VERDICT_ALERT) ||
-						 wants(policy, OP_RAWWRITE, VERDICT_ALERT),
-					 wants(policy, OP_OVERWRITE, VERDICT_HOLD));
+		error = guard_arm_writes(engine->guard, true, wants(policy, OP_OVERWRITE, VERDICT_HOLD));
 	if (!error)
 		error = guard_set_policy(engine->guard, &kernel);
 	if (error)
@@ -375,12 +372,40 @@ static void tell_losses(struct engine *engine)
 	sinks_flush(engine->options.sinks);
 }
 
+static void add_own(const char *path, struct file_id *files, size_t *count)
+{
+	uint32_t dev, mode;
+	uint64_t ino;
+
+	if (!path || file_resolve(path, &dev, &ino, &mode))
+		return;
+	files[*count] = (struct file_id){.ino = ino, .dev = dev};
+	*count += 1;
+}
+
+/* What the guard stands on: a file that was replaced, by an editor or by rotation, is another from then on. */
+static void protect_own(struct engine *engine)
+{
+	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 1];
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		add_own(paths[i], files, &count);
+	add_own(engine->options.policy_path, files, &count);
+	for (size_t i = 0; i < ENGINE_OWN_FILES_MAX; i++)
+		add_own(engine->options.own_files[i], files, &count);
+	if (guard_protect(engine->guard, files, count))
+		log_debug("not all of the guard's own files are protected");
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct engine *engine = userdata;
 
 	pipeline_set_clock(engine->pipeline, current_clock());
 	tell_losses(engine);
+	protect_own(engine);
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -519,6 +544,7 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = install_policy(engine, policy);
 	if (error)
 		return error;
+	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
 	find_libraries(engine);
 	error = watch_ring(engine, event);

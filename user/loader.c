@@ -59,6 +59,10 @@ static const struct program_row program_rows[] = {
 	{"guard_file_open", NEED_LSM_WRITES, NULL, "bpf_lsm_file_open", false},
 	{"guard_file_permission", NEED_LSM_WRITES, NULL, "bpf_lsm_file_permission", false},
 	{"guard_exec", NEED_LSM, NULL, "bpf_lsm_bprm_check_security", false},
+	{"protect_kill", NEED_LSM, NULL, "bpf_lsm_task_kill", false},
+	{"protect_trace", NEED_LSM, NULL, "bpf_lsm_ptrace_access_check", false},
+	{"protect_bpf", NEED_LSM, NULL, "bpf_lsm_bpf", false},
+	{"protect_umount", NEED_LSM, NULL, "bpf_lsm_sb_umount", false},
 	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
 	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
 	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
@@ -732,5 +736,23 @@ int guard_for_each_held(struct guard *guard, int (*each)(const void *record, siz
 		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
 			error = each(record, record->size, userdata);
 	}
+	return error;
+}
+
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count)
+{
+	uint32_t present = 1;
+	uint64_t mask = 0;
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bpf_map__update_elem(guard->skel->maps.protected, &files[i], sizeof(files[i]), &present,
+					 sizeof(present), BPF_ANY))
+			error = -errno;
+		else
+			mask |= 1ull << (files[i].ino & 63);
+	}
+	guard->skel->bss->settings.protect_mask |= mask;
+	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
 	return error;
 }

@@ -45,9 +45,9 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms the hooks that every open (`open`) and every read and write (`write`) of the machine passes: only
- * where a rule asks for what they tell. Armed from the load on, so that the self-test can prove it. Nothing to do on
- * other tiers.
+ * Arms or disarms the hooks that every open for writing (`open`: also what keeps sessions off the daemon's own files)
+ * and every read and write (`write`: only where a rule may stop an overwrite) of the machine pass. Both are armed from
+ * the load on, so that the self-test can prove them. Nothing to do on other tiers.
  */
 int guard_arm_writes(struct guard *guard, bool open, bool write);
 
@@ -120,6 +120,12 @@ void guard_drop_held(struct guard *guard, const struct actor *actor);
  */
 int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
 			void *userdata);
+
+/*
+ * The calling process, and these files and directories of its own, are out of reach of sessions from now on, where the
+ * lsm tier guards. What was named before stays so. -E2BIG: more than PROTECTED_MAX; the others are protected.
+ */
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);
