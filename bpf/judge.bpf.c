@@ -192,8 +192,7 @@ static __always_inline void facts_user(struct scratch *scratch, const struct rul
 __noinline int rate_exceeded(__u32 slot, __u32 which)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct rate_key key = {};
-	struct rate_value *value, first = {};
+	struct rate_value *value;
 	struct policy_image *policy;
 	__u64 now = bpf_ktime_get_boot_ns(), window, elapsed;
 	__u32 slot_policy, allowed;
@@ -207,15 +206,17 @@ __noinline int rate_exceeded(__u32 slot, __u32 which)
 	which &= RATES_MAX - 1;
 	allowed = policy->rules.rate[which].count;
 	window = policy->rules.rate[which].window;
-	key.session = scratch->rec.op.actor.session;
-	key.generation = policy->rules.generation;
-	key.rule = policy->rules.rate[which].rule;
-	value = bpf_map_lookup_elem(&rates, &key);
+	scratch->rate_key.session = scratch->rec.op.actor.session;
+	scratch->rate_key.generation = policy->rules.generation;
+	scratch->rate_key.rule = policy->rules.rate[which].rule;
+	value = bpf_map_lookup_elem(&rates, &scratch->rate_key);
 	/* Of two that come first at the same time one makes the entry, and both count in it. */
 	if (!value) {
-		first.began = now;
-		bpf_map_update_elem(&rates, &key, &first, BPF_NOEXIST);
-		value = bpf_map_lookup_elem(&rates, &key);
+		scratch->rate_first.began = now;
+		scratch->rate_first.count = 0;
+		scratch->rate_first.before = 0;
+		bpf_map_update_elem(&rates, &scratch->rate_key, &scratch->rate_first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&rates, &scratch->rate_key);
 		if (!value)
 			return 1 > allowed;
 	}
@@ -232,28 +233,37 @@ __noinline int rate_exceeded(__u32 slot, __u32 which)
 }
 
 /* The rates of rules that hold in everything else. An operation counts once for a rule, whatever its number of names. */
-static __always_inline void facts_rates(__u32 slot, struct scratch *scratch, const struct rule_table *table,
-					const struct rule_set *possible)
+__noinline int facts_rates(__u32 slot)
 {
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
 	for (long i = 0; i < RATES_MAX; i++) {
-		__u32 rule = table->rate[i].rule, word = rule >> 6 & 1;
+		__u32 rule = policy->rules.rate[i].rule, word = rule >> 6 & 1;
 		__u64 bit = 1ull << (rule & 63);
 
-		if (i >= table->rate_count)
+		if (i >= policy->rules.rate_count)
 			break;
-		if (!(possible->word[word] & bit) || scratch->counted.word[word] & bit)
+		if (!(scratch->possible.word[word] & bit) || scratch->counted.word[word] & bit)
 			continue;
 		scratch->counted.word[word] |= bit;
 		if (rate_exceeded(slot, i))
 			scratch->facts.rate.word[word] |= bit;
 	}
+	return 0;
 }
 
-/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
-__noinline int judge(__u32 slot)
+/* The halves of a decision, each with a stack of its own. */
+__noinline int judge_narrow(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct rule_set certain, possible;
 	struct policy_image *policy;
 	__u32 key;
 
@@ -266,11 +276,36 @@ __noinline int judge(__u32 slot)
 	scratch->mode = policy->rules.mode;
 	scratch->rec.head.generation = policy->rules.generation;
 	facts_user(scratch, &policy->rules);
-	decide_narrow(&policy->rules, &scratch->facts, &certain, &possible);
-	if (policy->rules.rate_count)
-		facts_rates(slot, scratch, &policy->rules, &possible);
-	scratch->decision = decide_finish(&policy->rules, &scratch->facts, &certain, &possible);
+	decide_narrow(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
+	return policy->rules.rate_count;
+}
+
+__noinline int judge_finish(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	scratch->decision = decide_finish(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
 	return 0;
+}
+
+/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
+__noinline int judge(__u32 slot)
+{
+	int rates = judge_narrow(slot);
+
+	if (rates < 0)
+		return -1;
+	if (rates)
+		facts_rates(slot);
+	return judge_finish(slot);
 }
 
 /*

@@ -71,6 +71,9 @@ struct scratch {
 	__u32 policy; /* slot of the policy this operation is judged by */
 	struct facts facts;
 	struct decision decision;
+	struct rule_set certain, possible; /* see decide_narrow() */
+	struct rate_key rate_key; /* here and not on the stack, of which a chain of calls has 512 bytes */
+	struct rate_value rate_first;
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
 	__u32 ws_dev; /* the session's workspace */
@@ -126,6 +129,7 @@ int count(__u32 counter);
 int text_add(__u32 slot);
 int emit(__u32 slot, __u32 force);
 int inflight_put(__u32 slot);
+int op_tell(__u32 slot);
 int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
@@ -139,7 +143,10 @@ int path_base(__u32 slot, __s32 dirfd);
 
 /* judge.bpf.c */
 int judge(__u32 slot);
+int judge_narrow(__u32 slot);
+int judge_finish(__u32 slot);
 int rate_exceeded(__u32 slot, __u32 which);
+int facts_rates(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
 int match_state(__u32 slot, __u32 part);
 int match_path(__u32 slot);

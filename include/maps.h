@@ -34,6 +34,8 @@ struct settings {
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
+	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
+	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */
