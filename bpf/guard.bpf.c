@@ -34,7 +34,6 @@ const volatile __u32 args_vfs_unlink = 4; /* mnt_userns since commit 6521f891708
 const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
-const volatile __u32 known_results = 0; /* mask of 1 << enum op: an fexit program tells the result */
 
 /* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
 
@@ -110,9 +109,9 @@ static __always_inline int guard_end(int slot, struct scratch *scratch, struct d
 		scratch->rec.op.result = answer;
 		scratch->rec.op.flags |= OP_RESULT_KNOWN;
 		emit(slot, 1);
-	} else if (dentry && known_results >> (scratch->rec.op.op & (OP_COUNT - 1)) & 1) {
+	} else if (dentry) {
 		scratch->pending.match = number_of(scratch, dentry);
-		inflight_put(slot);
+		op_tell(slot);
 	} else {
 		emit(slot, 0);
 	}
@@ -535,13 +534,17 @@ int BPF_PROG(guard_exec, struct linux_binprm *bprm, int ret)
 }
 
 /* The result of the operation that waits for this dentry; a nested call (overlayfs to its upper layer) is another's. */
-static __always_inline int result_of(struct dentry *dentry, long result)
+static __always_inline int result_of(enum op op, struct dentry *dentry, long result)
 {
 	__u64 key = bpf_get_current_pid_tgid();
 	struct inflight *inflight;
 
 	if (!maybe_member(key >> 32))
 		return 0;
+	if (!(settings.results_seen & 1 << op)) {
+		settings.results_seen |= 1 << op;
+		settings.known_results |= 1 << op;
+	}
 	inflight = bpf_map_lookup_elem(&inflights, &key);
 	if (inflight && inflight->pending.match == (__u64)dentry)
 		inflight_emit(key, (int)result, 1);
@@ -552,38 +555,38 @@ SEC("fexit/vfs_unlink")
 int result_unlink(__u64 *ctx)
 {
 	if (args_vfs_unlink == 4)
-		return result_of((struct dentry *)ctx[2], ctx[4]);
-	return result_of((struct dentry *)ctx[1], ctx[3]);
+		return result_of(OP_UNLINK, (struct dentry *)ctx[2], ctx[4]);
+	return result_of(OP_UNLINK, (struct dentry *)ctx[1], ctx[3]);
 }
 
 SEC("fexit/vfs_rmdir")
 int result_rmdir(__u64 *ctx)
 {
 	if (args_vfs_rmdir == 4)
-		return result_of((struct dentry *)ctx[2], ctx[4]);
+		return result_of(OP_RMDIR, (struct dentry *)ctx[2], ctx[4]);
 	if (args_vfs_rmdir == 3)
-		return result_of((struct dentry *)ctx[2], ctx[3]);
-	return result_of((struct dentry *)ctx[1], ctx[2]);
+		return result_of(OP_RMDIR, (struct dentry *)ctx[2], ctx[3]);
+	return result_of(OP_RMDIR, (struct dentry *)ctx[1], ctx[2]);
 }
 
 SEC("fexit/vfs_rename")
 int result_rename(__u64 *ctx)
 {
 	if (args_vfs_rename == 1)
-		return result_of(BPF_CORE_READ((struct renamedata *)ctx[0], old_dentry), ctx[1]);
-	return result_of((struct dentry *)ctx[1], ctx[6]);
+		return result_of(OP_RENAME, BPF_CORE_READ((struct renamedata *)ctx[0], old_dentry), ctx[1]);
+	return result_of(OP_RENAME, (struct dentry *)ctx[1], ctx[6]);
 }
 
 SEC("fexit/do_truncate")
 int result_truncate(__u64 *ctx)
 {
 	if (args_do_truncate == 5)
-		return result_of((struct dentry *)ctx[1], ctx[5]);
-	return result_of((struct dentry *)ctx[0], ctx[4]);
+		return result_of(OP_TRUNCATE, (struct dentry *)ctx[1], ctx[5]);
+	return result_of(OP_TRUNCATE, (struct dentry *)ctx[0], ctx[4]);
 }
 
 SEC("fexit/vfs_fallocate")
 int BPF_PROG(result_fallocate, struct file *file, int mode, loff_t offset, loff_t length, int ret)
 {
-	return result_of(BPF_CORE_READ(file, f_path.dentry), ret);
+	return result_of(OP_OVERWRITE, BPF_CORE_READ(file, f_path.dentry), ret);
 }

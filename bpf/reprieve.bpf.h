@@ -72,6 +72,9 @@ struct scratch {
 	__u32 policy; /* slot of the policy this operation is judged by */
 	struct facts facts;
 	struct decision decision;
+	struct rule_set certain, possible; /* see decide_narrow() */
+	struct rate_key rate_key; /* here and not on the stack, of which a chain of calls has 512 bytes */
+	struct rate_value rate_first;
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
 	__u32 rates; /* rules of that policy with a rate */
@@ -103,8 +106,8 @@ struct scratch {
 	__u16 slash[512]; /* start of each component in out[], after the base */
 	char back[SCRATCH_BACK + NAME_BYTES];
 	char given[PATH_BYTES + NAME_BYTES];
-	char out[2 * PATH_BYTES + NAME_BYTES];
-	char ws_name[WORKSPACE_BYTES];
+	char out[2 * PATH_BYTES + NAME_BYTES] __attribute__((aligned(8))); /* compared by words */
+	char ws_name[WORKSPACE_BYTES] __attribute__((aligned(8)));
 	/* From here on as in struct inflight. */
 	struct pending pending;
 	union {
@@ -129,11 +132,13 @@ int count(__u32 counter);
 int text_add(__u32 slot);
 int emit(__u32 slot, __u32 force);
 int inflight_put(__u32 slot);
+int op_tell(__u32 slot);
 int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
 int path_up(__u32 slot);
 int path_join_chunk(__u32 slot, __u32 at);
+int path_component(__u32 slot);
 int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
 int path_forward(__u32 slot);
 int path_join(__u32 slot);
@@ -141,7 +146,12 @@ int path_base(__u32 slot, __s32 dirfd);
 
 /* judge.bpf.c */
 int judge(__u32 slot);
+int judge_narrow(__u32 slot);
+int judge_finish(__u32 slot);
+int rate_exceeded(__u32 slot, __u32 which);
+int facts_rates(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
+int match_state(__u32 slot, __u32 part);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);

@@ -37,6 +37,8 @@ struct settings {
 	__u32 guard_pid; /* the daemon; 0: there is none */
 	__u32 zero;
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
+	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
+	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */

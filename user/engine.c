@@ -16,6 +16,7 @@
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
+#define IDLE_TICKS 10 /* without a session, until results are disarmed: they cost others something, arming costs us */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 #define CATCH_UP_NS (2 * NSEC_PER_SEC)
 #define RECORDS_BETWEEN_LOOKS 64
@@ -34,6 +35,7 @@ struct engine {
 	struct degraded degraded;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
 	uint64_t began; /* nanoseconds since boot */
+	unsigned int idle_ticks; /* since the last session ended */
 	uint32_t generation;
 };
 
@@ -276,15 +278,31 @@ static bool take_record(struct engine *engine)
 	return true;
 }
 
+/* Whether operations succeed is learned while a session lives; see guard_arm_results. */
+static void arm_results(struct engine *engine)
+{
+	int error;
+
+	if (!sessions_count(pipeline_sessions(engine->pipeline)))
+		return;
+	engine->idle_ticks = 0;
+	error = guard_arm_results(engine->guard, true);
+	if (error)
+		log_warning("whether operations succeed is not learned: %s", strerror(-error));
+}
+
 /* Works on what waits for a while, so that requests and signals get their turn in a flood. */
 static void work(struct engine *engine, uint64_t nanoseconds)
 {
 	uint64_t until = now_ns(CLOCK_MONOTONIC) + nanoseconds;
 
 	take_batches(engine);
-	for (unsigned int i = 1; take_record(engine); i++)
+	for (unsigned int i = 1; take_record(engine); i++) {
+		if (i % RECORDS_BETWEEN_LOOKS == 1)
+			arm_results(engine);
 		if (i % RECORDS_BETWEEN_LOOKS == 0 && now_ns(CLOCK_MONOTONIC) >= until)
 			break;
+	}
 	sinks_flush(engine->options.sinks);
 	if (engine->waiting)
 		sd_event_source_set_enabled(engine->more, SD_EVENT_ONESHOT);
@@ -406,6 +424,9 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	pipeline_set_clock(engine->pipeline, current_clock());
 	tell_losses(engine);
 	protect_own(engine);
+	arm_results(engine);
+	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
+		guard_arm_results(engine->guard, false);
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -468,8 +489,30 @@ static int prove(struct engine *engine)
 		return error;
 	}
 	pipeline_ignore(engine->pipeline, &session);
-	guard_drop_unproven(engine->guard);
 	return 0;
+}
+
+/* Where LSM programs turn out never to be called, the next tier is tried. */
+static int load_and_prove(struct engine *engine, const struct guard_options *options)
+{
+	int error = guard_load(&engine->facts, options, &engine->guard);
+
+	if (!error)
+		error = prove(engine);
+	if (error)
+		return error;
+	if (guard_tiers(engine->guard)[OP_UNLINK].tier == TIER_LSM && !guard_tiers(engine->guard)[OP_UNLINK].proven) {
+		log_warning("LSM programs are loaded and attached, and this kernel never calls them");
+		engine->facts.lsm.result = PROBE_SILENT;
+		guard_free(engine->guard);
+		engine->guard = NULL;
+		error = guard_load(&engine->facts, options, &engine->guard);
+		if (!error)
+			error = prove(engine);
+	}
+	if (!error)
+		guard_drop_unproven(engine->guard);
+	return error;
 }
 
 static void find_libraries(struct engine *engine)
@@ -537,9 +580,7 @@ static int engine_start(struct engine *engine, sd_event *event)
 		return -EINVAL;
 	error = open_pipeline(engine);
 	if (!error)
-		error = guard_load(&engine->facts, &options, &engine->guard);
-	if (!error)
-		error = prove(engine);
+		error = load_and_prove(engine, &options);
 	if (!error)
 		error = install_policy(engine, policy);
 	if (error)
@@ -550,6 +591,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = watch_ring(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
+	arm_results(engine);
+	probe_done(&engine->facts);
 	return error;
 }
 
@@ -575,7 +618,7 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 		return -ENOMEM;
 	engine->options = *options;
 	engine->began = now_ns(CLOCK_BOOTTIME);
-	error = probe_kernel(&engine->facts);
+	error = probe_kernel(PROBE_QUICK, &engine->facts);
 	if (!error)
 		error = agent_registry_new(&engine->agents);
 	if (!error)
@@ -606,6 +649,7 @@ void engine_free(struct engine *engine)
 		free(batch);
 	}
 	pipeline_free(engine->pipeline);
+	probe_done(&engine->facts);
 	guard_free(engine->guard);
 	libpq_set_free(engine->libraries);
 	agent_registry_free(engine->agents);
@@ -642,9 +686,13 @@ static int enlist_root(struct engine *engine, const struct engine_session *reque
 {
 	struct process_id id = {.start = process->start, .pid = process->pid};
 	struct session_setup setup = {request->name, place->path, &process->agent};
+	int armed = guard_arm_results(engine->guard, true);
 	int error = guard_add_session(engine->guard, &process->session, process->agent, place->dev, place->ino,
 				      place->path);
 
+	engine->idle_ticks = 0;
+	if (armed)
+		log_warning("whether operations succeed is not learned: %s", strerror(-armed));
 	if (!error)
 		error = sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
 	if (!error)

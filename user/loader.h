@@ -46,17 +46,26 @@ const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
  * Arms or disarms the hooks that every open for writing (`open`: also what keeps sessions off the daemon's own files)
- * and every read and write (`write`: only where a rule may stop an overwrite) of the machine pass. Both are armed from
- * the load on, so that the self-test can prove them. Nothing to do on other tiers.
+ * and every read and write (`write`: only where a rule may stop an overwrite) of the machine pass. The first is armed
+ * from the load on. Nothing to do on other tiers.
  */
 int guard_arm_writes(struct guard *guard, bool open, bool write);
+
+/*
+ * guard_arm_results - arms or disarms what learns whether an operation succeeded
+ *
+ * For as long as a session lives: on the lsm tier it would cost everyone else's operations as much again as the guard
+ * itself, on the signal tier each system call of the machine. While it is not armed, operations are told of at once and
+ * without their result. Arming waits for the kernel some ten milliseconds, disarming longer.
+ */
+int guard_arm_results(struct guard *guard, bool arm);
 
 /* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
 void guard_mark_proven(struct guard *guard, enum op op);
 
 /*
  * Takes back what the plan promised and the self-test did not see, with a warning for each. SQL stays as it is: its
- * probes stand on libraries that the self-test has none of.
+ * probes stand on libraries that the self-test has none of; so does what is not armed before a rule asks for it.
  */
 void guard_drop_unproven(struct guard *guard);
 
