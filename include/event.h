@@ -253,7 +253,9 @@ enum counter {
 	COUNT_SESSION_FULL = 45,
 	COUNT_ARGS_UNREAD = 46,
 	COUNT_POLICY_SWAPPED = 47, /* the policy changed during a decision: taken again */
-	COUNT_SIZE = 48,
+	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
+	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
+	COUNT_SIZE = 52,
 };
 
 struct record_loss {

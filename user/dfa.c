@@ -45,10 +45,12 @@ void dfa_builder_free(struct dfa_builder *builder)
 
 static struct glob glob_of(const struct builder_glob *glob)
 {
+	static const enum glob_form forms[GLOB_USE_COUNT] = {[GLOB_ARGS] = GLOB_TEXT, [GLOB_ENVIRON] = GLOB_VARIABLE};
+
 	return (struct glob){
 		.text = glob->text,
 		.length = glob->length,
-		.form = glob->use == GLOB_ARGS ? GLOB_TEXT : GLOB_COMPONENTS,
+		.form = forms[glob->use],
 		.not = glob->use == GLOB_PATH_NOT,
 		.ancestors = glob->ancestors,
 		.bit = glob->bit,
@@ -119,6 +121,8 @@ static unsigned int part_of(const struct plan *plan, const struct builder_glob *
 		return DFA_CGROUP;
 	case GLOB_ARGS:
 		return DFA_ARGS;
+	case GLOB_ENVIRON:
+		return DFA_ENVIRON;
 	default:
 		return path_part(plan, glob, order);
 	}
@@ -1074,4 +1078,30 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 void dfa_match_part(const struct dfa *dfa, enum dfa_part part, const char *text, size_t length, struct rule_set *ret)
 {
 	*ret = dfa_accept(dfa, dfa_walk(dfa, part, text, length))->match;
+}
+
+static void match_variable(const struct dfa *dfa, const char *variable, size_t length, struct rule_set *all)
+{
+	uint32_t state = dfa->start[DFA_ENVIRON];
+
+	for (size_t i = 0; i < length && state != DFA_DEAD; i++)
+		state = dfa_step(dfa, state, swap_case((uint8_t)variable[i]));
+	rule_set_or(all, &dfa_accept(dfa, state)->match);
+}
+
+void dfa_match_environ(const struct dfa *dfa, const char *environment, size_t length, struct rule_set *ret)
+{
+	bool cut = length > ENVIRON_BYTES;
+	size_t most = MIN(length, (size_t)ENVIRON_BYTES);
+	struct rule_set all = {};
+
+	for (size_t at = 0, next; at < most; at = next + 1) {
+		const char *nul = memchr(environment + at, 0, most - at);
+
+		next = nul ? (size_t)(nul - environment) : most;
+		if (!nul && cut)
+			break;
+		match_variable(dfa, environment + at, next - at, &all);
+	}
+	*ret = all;
 }

@@ -17,6 +17,7 @@ enum glob_use {
 	GLOB_EXE,
 	GLOB_CGROUP,
 	GLOB_ARGS,
+	GLOB_ENVIRON,
 	GLOB_USE_COUNT,
 };
 
@@ -57,6 +58,10 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 
 /* Which bits' globs of one part (DFA_EXE, DFA_CGROUP, DFA_ARGS) match a text. */
 void dfa_match_part(const struct dfa *dfa, enum dfa_part part, const char *text, size_t length, struct rule_set *ret);
+
+/* The bits one of whose globs matches one of the variables, each ended by a NUL. Of ENVIRON_BYTES or more only the
+ * variables that end within them count, as in the kernel. */
+void dfa_match_environ(const struct dfa *dfa, const char *environment, size_t length, struct rule_set *ret);
 
 static inline void cleanup_dfa_builder(struct dfa_builder **builder)
 {

@@ -161,6 +161,23 @@ static void drop_builtin(struct policy *policy)
 	policy->agent_count = kept;
 }
 
+/* Where the policy knows no agent by its environment. Agents that are known by nothing else stay: sessions of theirs can
+ * still be begun by name. */
+static void drop_environment(struct loader *loader)
+{
+	struct policy *policy = loader->policy;
+
+	for (size_t i = 0; i < policy->agent_count; i++) {
+		struct policy_agent *agent = &policy->agents[i];
+
+		if (agent->env.count && !agent->builtin)
+			note(loader, agent, "agent %s has env:, which environment: false (line %u) leaves unread",
+			     agent->name, policy->without_environment);
+		strings_free(&agent->env);
+		agent->env = (struct policy_strings){};
+	}
+}
+
 static int register_agents(struct loader *loader, struct agent_registry *registry)
 {
 	struct policy *policy = loader->policy;
@@ -350,6 +367,25 @@ static int add_rule_globs(struct dfa_builder *builder, const struct policy_rule 
 	return r;
 }
 
+/* A name alone is that variable with any value. */
+static int add_variables(struct dfa_builder *builder, const struct policy_strings *env, unsigned int bit)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < env->count; i++) {
+		const char *tail = strchr(env->items[i], '=') ? "" : "=*";
+		_cleanup_free_ char *glob = NULL;
+		struct glob_error error;
+
+		if (asprintf(&glob, "%s%s", env->items[i], tail) < 0) {
+			glob = NULL;
+			return -ENOMEM;
+		}
+		r = dfa_builder_add(builder, GLOB_ENVIRON, glob, strlen(glob), bit, false, &error);
+	}
+	return r;
+}
+
 static int add_all_globs(const struct policy *policy, struct dfa_builder *builder)
 {
 	int r = add_globs(builder, GLOB_EXE, &policy->interpreters, EXE_INTERPRETER, false);
@@ -362,6 +398,8 @@ static int add_all_globs(const struct policy *policy, struct dfa_builder *builde
 		r = add_globs(builder, GLOB_EXE, &agent->exe, agent->index, false);
 		if (!r)
 			r = add_globs(builder, GLOB_CGROUP, &agent->cgroup, agent->index, false);
+		if (!r)
+			r = add_variables(builder, &agent->env, agent->index);
 	}
 	return r;
 }
@@ -471,7 +509,7 @@ static void table_add_keys(const struct policy *policy, struct rule_table *table
 	while ((rule = next_without_key(policy, table))) {
 		uint32_t key = rule_name_hash(rule->name);
 
-		while (!key || has_key(table, key))
+		while (key < 2 || has_key(table, key))
 			key++;
 		table->name_key[rule - policy->rules] = key;
 	}
@@ -743,6 +781,8 @@ static int load(struct loader *loader, const char *text, size_t length, struct a
 	drop_nameless(loader->policy);
 	if (loader->policy->without_builtin)
 		drop_builtin(loader->policy);
+	if (loader->policy->without_environment)
+		drop_environment(loader);
 	if (!loader->errors->errors)
 		r = compile(loader, registry);
 	return r ? r : loader->errors->errors ? -EINVAL : 0;
@@ -875,6 +915,29 @@ const struct policy_rule *policy_rule(const struct policy *policy, uint16_t rule
 const char *policy_rule_name(const struct policy *policy, uint16_t rule)
 {
 	return rule < policy->rule_count ? policy->rules[rule].name : "default";
+}
+
+const char *policy_rule_message(const struct policy *policy, uint16_t rule)
+{
+	return rule < policy->rule_count ? policy->rules[rule].message : NULL;
+}
+
+int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hold *ret)
+{
+	struct rule_hold hold = {
+		.timeout_ns = TIMEOUT_DEFAULT, .lease_ns = LEASE_DEFAULT, .on_timeout = VERDICT_DENY};
+
+	if (rule != RULE_DEFAULT) {
+		if (rule >= policy->rule_count || policy->rules[rule].action != VERDICT_HOLD)
+			return -ENOENT;
+		hold = (struct rule_hold){
+			.timeout_ns = policy->rules[rule].timeout,
+			.lease_ns = policy->rules[rule].lease,
+			.on_timeout = policy->rules[rule].on_timeout,
+		};
+	}
+	*ret = hold;
+	return 0;
 }
 
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op)

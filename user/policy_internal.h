@@ -65,6 +65,7 @@ struct policy {
 	struct policy_agent *agents; /* built-in ones first */
 	size_t agent_count;
 	bool without_builtin;
+	unsigned int without_environment; /* the line that says so; 0: agents are known by their environment too */
 	struct policy_sink *sinks;
 	size_t sink_count;
 	struct policy_strings interpreters;
