@@ -183,6 +183,10 @@ static void add_who(struct buffer *buffer, const json_t *event)
 		buffer_text(buffer, "  session ");
 		line_add_text(buffer, name);
 	}
+	if (text_of(session, "how")) {
+		buffer_text(buffer, " by ");
+		line_add_text(buffer, text_of(session, "how"));
+	}
 }
 
 /* ---- what ---- */
@@ -339,6 +343,10 @@ static void line_op(const struct line *line, const json_t *event)
 	if (rule) {
 		buffer_text(buffer, "  rule ");
 		line_add_text(buffer, rule);
+	}
+	if (text_of(event, "message")) {
+		buffer_text(buffer, ": ");
+		line_add_text(buffer, text_of(event, "message"));
 	}
 	if (number_of(event, "hold", &hold))
 		buffer_format(buffer, "  hold %lld", (long long)hold);

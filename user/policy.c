@@ -924,8 +924,7 @@ const char *policy_rule_message(const struct policy *policy, uint16_t rule)
 
 int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hold *ret)
 {
-	struct rule_hold hold = {
-		.timeout_ns = TIMEOUT_DEFAULT, .lease_ns = LEASE_DEFAULT, .on_timeout = VERDICT_DENY};
+	struct rule_hold hold = {.timeout_ns = TIMEOUT_DEFAULT, .lease_ns = LEASE_DEFAULT, .on_timeout = VERDICT_DENY};
 
 	if (rule != RULE_DEFAULT) {
 		if (rule >= policy->rule_count || policy->rules[rule].action != VERDICT_HOLD)

@@ -760,7 +760,8 @@ static void apply_switch(struct loader *loader, const struct yaml_node *value, c
 static int parse_agent(struct loader *loader, const struct yaml_node *value)
 {
 	const struct yaml_node *keys[AGENT_FIELD_COUNT] = {};
-	struct agent_draft draft = {.builtin = true, .environment = true, .agent = {.line = value->line, .column = value->column}};
+	struct agent_draft draft = {
+		.builtin = true, .environment = true, .agent = {.line = value->line, .column = value->column}};
 	size_t errors = loader->errors->errors;
 	int r = parse_map(loader, value, "an agent", agent_fields, AGENT_FIELD_COUNT, &draft, keys);
 	int kept;

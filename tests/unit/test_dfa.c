@@ -227,7 +227,10 @@ static const struct {
 	size_t length;
 	bool matches;
 } environ_cases[] = {
-#define ENVIRON(glob, text, matches) {glob, text, sizeof(text) - 1, matches}
+#define ENVIRON(glob, text, matches)                  \
+	{                                             \
+		glob, text, sizeof(text) - 1, matches \
+	}
 	ENVIRON("CLAUDECODE=1", "HOME=/root\0CLAUDECODE=1\0TERM=x\0", true),
 	ENVIRON("CLAUDECODE=1", "CLAUDECODE=1\0", true),
 	ENVIRON("CLAUDECODE=1", "TERM=x\0CLAUDECODE=1", true),
