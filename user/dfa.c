@@ -19,6 +19,7 @@ struct builder_glob {
 struct dfa_builder {
 	struct builder_glob *globs;
 	size_t count, capacity;
+	struct rule_set covered[RULES_MAX]; /* dfa_builder_cover */
 };
 
 /* --- Collecting globs --- */
@@ -91,6 +92,11 @@ int dfa_builder_add(struct dfa_builder *builder, enum glob_use use, const char *
 		return -ENOMEM;
 	builder->globs[builder->count++] = added;
 	return 0;
+}
+
+void dfa_builder_cover(struct dfa_builder *builder, unsigned int bit, const struct rule_set *covered)
+{
+	builder->covered[bit & (RULES_MAX - 1)] = *covered;
 }
 
 /* --- Which automaton a path glob goes to --- */
@@ -194,6 +200,7 @@ struct subset {
 	uint32_t round;
 
 	struct dfa_accept *reach; /* of each node: all that can still be accepted from it */
+	struct rule_set *covers; /* of each sink among the path globs: bits that do not matter behind it */
 
 	uint32_t roots[DFA_PARTS];
 	uint32_t starts[DFA_PARTS];
@@ -208,6 +215,7 @@ static void subset_free(struct subset *subset)
 	free(subset->scratch);
 	free(subset->stamp);
 	free(subset->reach);
+	free(subset->covers);
 }
 
 /* Parts every class that a set cuts through. */
@@ -311,6 +319,30 @@ static int find_reach(struct subset *subset)
 	return 0;
 }
 
+static bool is_path_root(const struct subset *subset, uint32_t root)
+{
+	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++)
+		if (subset->roots[part] == root)
+			return true;
+	return false;
+}
+
+static int find_covers(struct subset *subset, const struct rule_set *covered)
+{
+	const struct nfa *nfa = subset->nfa;
+
+	subset->covers = calloc(nfa->node_count + 1, sizeof(*subset->covers));
+	if (!subset->covers)
+		return -ENOMEM;
+	for (size_t i = 0; i < nfa->sink_count; i++) {
+		const struct nfa_sink *sink = &nfa->sinks[i];
+
+		if (!sink->not &&is_path_root(subset, sink->root))
+			subset->covers[sink->node] = covered[sink->bit & (RULES_MAX - 1)];
+	}
+	return 0;
+}
+
 static int subset_init(struct subset *subset)
 {
 	size_t nodes = subset->nfa->node_count + 1;
@@ -356,20 +388,28 @@ static void subset_enter(struct subset *subset, uint32_t at)
 }
 
 /* Takes nodes out of the set at hand that can add nothing to what is accepted from here on whatever follows. A rule
- * that path_not: rules out for good needs no more of its path: globs. */
+ * that path_not: rules out for good needs no more of its path: globs, and one that is covered needs none at all. */
 static void subset_prune(struct subset *subset)
 {
-	struct dfa_accept forever = {};
+	struct dfa_accept forever = {}, covered = {};
 	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < subset->scratch_count; i++)
-		if (subset->nfa->nodes[subset->scratch[i]].sink)
-			accept_or(&forever, &subset->reach[subset->scratch[i]]);
-	rule_set_or(&forever.match, &forever.match_not);
 	for (uint32_t i = 0; i < subset->scratch_count; i++) {
 		uint32_t at = subset->scratch[i];
 
-		if (subset->nfa->nodes[at].sink || !accept_within(&subset->reach[at], &forever))
+		if (!subset->nfa->nodes[at].sink)
+			continue;
+		accept_or(&forever, &subset->reach[at]);
+		rule_set_or(&covered.match, &subset->covers[at]);
+	}
+	covered.match_not = covered.ancestor = covered.match;
+	rule_set_or(&forever.match, &forever.match_not);
+	accept_or(&forever, &covered);
+	for (uint32_t i = 0; i < subset->scratch_count; i++) {
+		uint32_t at = subset->scratch[i];
+		bool sink = subset->nfa->nodes[at].sink;
+
+		if (!accept_within(&subset->reach[at], sink ? &covered : &forever))
 			subset->scratch[kept++] = at;
 	}
 	subset->scratch_count = kept;
@@ -1024,6 +1064,11 @@ static int compile_plan(const struct dfa_builder *builder, const struct plan *pl
 	if (r)
 		return r;
 	subset.nfa = nfa;
+	r = find_covers(&subset, builder->covered);
+	if (r) {
+		subset_free(&subset);
+		return r;
+	}
 	r = compile_subset(&subset, ret, stats);
 	subset_free(&subset);
 	return r;
@@ -1050,6 +1095,22 @@ int dfa_builder_compile(struct dfa_builder *builder, struct dfa *ret, struct dfa
 	if (ret_stats && (r == 0 || r == -E2BIG))
 		*ret_stats = best;
 	return r;
+}
+
+int dfa_builder_match_path(const struct dfa_builder *builder, const char *path, size_t length, struct dfa_accept *ret)
+{
+	static const struct plan whole = {.parts = 1};
+	_cleanup_nfa_ struct nfa *nfa = NULL;
+	uint32_t roots[DFA_PARTS];
+	int r = build_nfa(builder, &whole, roots, &nfa);
+
+	if (r)
+		return r;
+	if (roots[DFA_PATH_0] == NO_STATE) {
+		*ret = (struct dfa_accept){};
+		return 0;
+	}
+	return nfa_match(nfa, roots[DFA_PATH_0], path, length, ret);
 }
 
 /* --- Walking it --- */

@@ -45,6 +45,15 @@ int dfa_builder_add(struct dfa_builder *builder, enum glob_use use, const char *
 		    bool ancestors, struct glob_error *error);
 
 /*
+ * Once a path glob of `bit` has matched whatever follows, the path globs of the bits in `covered` are of no interest:
+ * the rule decides before theirs wherever they would hold. Without this each set of such globs met on a way is a state.
+ */
+void dfa_builder_cover(struct dfa_builder *builder, unsigned int bit, const struct rule_set *covered);
+
+/* What the path globs added say of a path, without cover: slow, needs no table. -ENOMEM; -E2BIG as nfa_add. */
+int dfa_builder_match_path(const struct dfa_builder *builder, const char *path, size_t length, struct dfa_accept *ret);
+
+/*
  * Compiles all globs added. The builder can be used again.
  * -E2BIG: does not fit, *ret_stats tells by how much. -ENOMEM. ret_stats may be NULL.
  */

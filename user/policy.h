@@ -175,6 +175,7 @@ struct policy_question {
 	const char *agent;
 	const char *workspace; /* a directory; inside it is what lies below it */
 	uint32_t sql; /* mask of 1 << enum sql_class */
+	bool sql_given; /* the statement was looked at, and may be of no class; without it only a mask other than 0 counts */
 	const char *database, *host, *args;
 	const char *const *tables;
 	size_t table_count;

@@ -106,6 +106,12 @@ int parse_network(const char *text, struct in6_addr *ret_address, uint8_t *ret_p
 /* Is this entry of host: a glob of names, instead of an address? */
 bool is_host_glob(const char *text);
 
+/*
+ * All rules whose path globs match, where the automaton leaves out those that an earlier rule decides before. Slow.
+ * -ENOMEM.
+ */
+int policy_match_path(const struct policy *policy, const char *path, struct dfa_accept *ret);
+
 /* FNV-1a, 32 bits (draft-eastlake-fnv); the key of a rule unless another has it. */
 uint32_t rule_name_hash(const char *name);
 
