@@ -144,6 +144,8 @@ struct mm_struct {
 	struct {
 		long unsigned int arg_start;
 		long unsigned int arg_end;
+		long unsigned int env_start;
+		long unsigned int env_end;
 	};
 };
 

@@ -172,6 +172,83 @@ __noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 	return 0;
 }
 
+/*
+ * The state after the eight bytes of given[] from `at`. Each NUL ends a variable: what it is accepted into joins the
+ * facts' path set, and the next one begins.
+ */
+__noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return DFA_DEAD;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return DFA_DEAD;
+	for (long i = 0; i < 8; i++) {
+		__u8 byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
+
+		if (byte) {
+			state = dfa_step(&policy->dfa, state, swap_case(byte));
+		} else {
+			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
+			state = policy->dfa.start[DFA_ENVIRON];
+		}
+	}
+	return state;
+}
+
+/* A word whose bytes are all other than 0 gives 0. */
+static __always_inline __u64 zero_bytes(__u64 word)
+{
+	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+}
+
+/*
+ * Goes on with a walk over variables by given[0 .. length), NULs behind it up to a multiple of eight. Nearly all
+ * variables are no agent's and lead to the dead state with their first bytes; of those only the end is looked for.
+ */
+__noinline int match_environ_chunk(__u32 slot, __u32 length)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 state;
+
+	if (!scratch)
+		return -1;
+	state = scratch->args_state;
+	for (long i = 0; i < ENVIRON_CHUNK / 8; i++) {
+		if (i * 8 >= length)
+			break;
+		if (state == DFA_DEAD && !zero_bytes(*(__u64 *)&scratch->given[i * 8]))
+			continue;
+		state = match_environ_word(slot, state, i * 8);
+	}
+	scratch->args_state = state;
+	return 0;
+}
+
+/* Makes ready for a walk over variables, the agents found to lie in the facts' path set. */
+__noinline int match_environ_begin(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	struct rule_set none = {};
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	scratch->args_state = policy->dfa.start[DFA_ENVIRON];
+	scratch->facts.path = none;
+	return 0;
+}
+
 /* Rules for the user who acts; one look-up, and only where the policy has such rules. */
 static __always_inline void facts_user(struct scratch *scratch, const struct rule_table *table)
 {

@@ -30,6 +30,7 @@
 #define SIGKILL 9
 #define SIGCONT 18
 #define SIGSTOP 19
+#define ENVIRON_CHUNK 512 /* bytes of an environment that are read at a time; given[] holds them */
 #define AT_FDCWD -100
 
 /* A system call or a hook, put into one form. Addresses of names are the process's own. */
@@ -105,7 +106,7 @@ struct scratch {
 	__u16 start[WALK_DEPTH]; /* start of each component in back[], from the leaf */
 	__u16 slash[512]; /* start of each component in out[], after the base */
 	char back[SCRATCH_BACK + NAME_BYTES];
-	char given[PATH_BYTES + NAME_BYTES];
+	char given[PATH_BYTES + NAME_BYTES] __attribute__((aligned(8)));
 	char out[2 * PATH_BYTES + NAME_BYTES] __attribute__((aligned(8))); /* compared by words */
 	char ws_name[WORKSPACE_BYTES] __attribute__((aligned(8)));
 	/* From here on as in struct inflight. */
@@ -156,6 +157,9 @@ int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
+int match_environ_word(__u32 slot, __u32 state, __u32 at);
+int match_environ_chunk(__u32 slot, __u32 length);
+int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);

@@ -306,6 +306,56 @@ __noinline int exec_agent(__u32 slot)
 	return agent && agent != EXE_INTERPRETER ? agent | EXEC_BY_SCRIPT << 8 : 0;
 }
 
+/* Reads and walks the piece of the environment that begins at `offset`. Nonzero: it was the last, or unreadable. */
+__noinline int exec_environ_chunk(__u32 slot, __u32 offset)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 start, end, length;
+
+	if (!scratch)
+		return -1;
+	start = BPF_CORE_READ(task, mm, env_start) + offset;
+	end = BPF_CORE_READ(task, mm, env_end);
+	if (start >= end)
+		return -1;
+	length = end - start;
+	if (length > ENVIRON_CHUNK)
+		length = ENVIRON_CHUNK;
+	/* Keeps the mask, which the compiler would find needless and the verifier does not. */
+	asm volatile("" : "+r"(length));
+	length &= 2 * ENVIRON_CHUNK - 1;
+	if (bpf_probe_read_user(scratch->given, length, (void *)start)) {
+		count(COUNT_ENVIRON_UNREAD);
+		return -1;
+	}
+	__builtin_memset(&scratch->given[length], 0, 8);
+	return match_environ_chunk(slot, length);
+}
+
+/*
+ * Which agent set the variables that a program was given, 0 for none. A second source: whatever runs below an agent
+ * inherits them, and may clear them. execve has just written these pages, so they can be read without a fault.
+ */
+__noinline int exec_environ(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct rule_set set;
+	__u32 agent;
+
+	if (!scratch || match_environ_begin(slot))
+		return 0;
+	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++)
+		if (exec_environ_chunk(slot, i * ENVIRON_CHUNK))
+			break;
+	if (BPF_CORE_READ(task, mm, env_end) - BPF_CORE_READ(task, mm, env_start) > ENVIRON_BYTES)
+		count(COUNT_ENVIRON_CUT);
+	set = scratch->facts.path;
+	agent = rule_set_first(&set);
+	return agent == RULE_DEFAULT ? 0 : agent | EXEC_BY_ENVIRON << 8;
+}
+
 /* A new session: its root is the process at hand, its workspace the directory it was started in. */
 static __always_inline int session_begin(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 agent)
 {
@@ -428,7 +478,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
-	if (!entry && (!settings.watch_exe || settings.members_only))
+	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only))
 		return 0;
 	slot = record_begin(RECORD_EXEC);
 	scratch = scratch_of(slot);
@@ -450,6 +500,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		scratch->rec.exec.agent = session_agent(slot, entry);
 	} else {
 		found = exec_agent(slot);
+		if (!(found & 0xff) && settings.watch_environ)
+			found = exec_environ(slot);
 		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff))
 			goto out;
 		scratch->rec.exec.agent = found & 0xff;

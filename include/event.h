@@ -283,7 +283,9 @@ enum counter {
 	COUNT_POLICY_SWAPPED = 47, /* the policy changed during a decision: taken again */
 	COUNT_HELD_AGAIN = 48, /* held calls that came back without an answer: somebody else's SIGCONT */
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
-	COUNT_SIZE = 50,
+	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
+	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
+	COUNT_SIZE = 52,
 };
 
 struct record_loss {

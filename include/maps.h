@@ -35,7 +35,7 @@ struct settings {
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
 	__u32 guard_pid; /* the daemon; 0: there is none */
-	__u32 zero;
+	__u32 watch_environ; /* the policy knows agents by variables of their children */
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */

@@ -822,10 +822,11 @@ static json_t *kernel_counters_json(struct engine *engine)
 		enum counter counter;
 		const char *name;
 	} rows[] = {
-		{COUNT_SCRATCH_BUSY, "scratch_busy"}, {COUNT_INFLIGHT_FULL, "inflight_full"},
-		{COUNT_PATH_UNKNOWN, "path_unknown"}, {COUNT_SIGNAL_FAILED, "signal_failed"},
-		{COUNT_TASK_FULL, "task_full"},	      {COUNT_SESSION_FULL, "session_full"},
-		{COUNT_ARGS_UNREAD, "args_unread"},
+		{COUNT_SCRATCH_BUSY, "scratch_busy"},	  {COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"},	  {COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
+		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
+		{COUNT_ENVIRON_UNREAD, "environ_unread"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();

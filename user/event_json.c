@@ -303,6 +303,9 @@ static int render_session(struct session *session)
 	json_add_member(&text, "name", span_of(session->name));
 	json_add_member(&text, "agent", span_of(session->agent_name));
 	json_add_member(&text, "workspace", span_of(session->workspace));
+	/* The weakest evidence, so each event tells of it: people inherit the variables too. */
+	if (session->flags & EXEC_BY_ENVIRON)
+		json_add_member(&text, "how", span_of(session_how(session)));
 	add_literal(&text, "}");
 	if (text.error)
 		return text.error;
@@ -819,6 +822,8 @@ static void add_decision(struct buffer *buffer, const struct op_report *report)
 	buffer_char(buffer, '"');
 	if (report->rule || report->rule_unknown)
 		json_add_member(buffer, "rule", span_of(report->rule));
+	if (report->message)
+		json_add_member(buffer, "message", span_of(report->message));
 	if (report->tier != TIER_NONE)
 		json_add_member(buffer, "tier", span_of(tier_name(report->tier)));
 	if (report->hold)
@@ -856,7 +861,7 @@ const char *session_how(const struct session *session)
 		return "script";
 	if (session->flags & EXEC_BY_EXE)
 		return "exe";
-	return session->flags & EXEC_BY_ENVIRON ? "env" : NULL;
+	return session->flags & EXEC_BY_ENVIRON ? "environment" : NULL;
 }
 
 static void add_counts(struct buffer *buffer, const uint64_t *counts, size_t count, const char *(*name)(unsigned int))

@@ -50,6 +50,7 @@ struct op_report {
 	const struct process *process; /* of sessions_apply(); NULL: the record's own facts are all there is */
 	const char *rule; /* NULL: the default decided (left out), or with rule_unknown null */
 	bool rule_unknown;
+	const char *message; /* of the rule; NULL: left out */
 	enum verdict verdict; /* that stands */
 	enum tier tier; /* TIER_NONE: left out */
 	const char *enforced; /* what was done where it is not the verdict; NULL: as the record's flags say */

@@ -167,6 +167,8 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, struct 
 		report.rule = "self-protection";
 	else if (policy && decision.rule != RULE_DEFAULT)
 		report.rule = policy_rule_name(policy, decision.rule);
+	if (policy && decision.verdict > VERDICT_ALLOW)
+		report.message = policy_rule_message(policy, decision.rule);
 	pipeline->counts.ops[op] += 1;
 	pipeline->counts.verdicts[decision.verdict] += 1;
 	pipeline->counts.by_op[op][decision.verdict] += 1;

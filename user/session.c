@@ -732,6 +732,7 @@ static int session_begin(struct session *session, uint32_t flags, struct span cw
 {
 	session->incomplete = false;
 	session->flags = flags;
+	session_changed(session);
 	if (!cwd.data || session->workspace)
 		return 0;
 	return session_set_text(session, &session->workspace, cwd);
