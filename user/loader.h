@@ -45,7 +45,7 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms the hook that every read and write of the machine passes: only where a rule answers an overwrite with
+ * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule answers an overwrite with
  * more than a record. Nothing to do on other tiers.
  */
 int guard_arm_overwrite(struct guard *guard, bool arm);
