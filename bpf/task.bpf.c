@@ -181,6 +181,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 
 	if (!entry)
 		return 0;
+	held_end();
 	inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
@@ -398,6 +399,9 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 	scratch->pending.fixed = sizeof(*rec);
 }
 
+/* Verdicts on execs under way, by thread: taken before the point of no return, on the lsm tier. */
+struct execs_map execs SEC(".maps");
+
 /*
  * Judges the exec that the record in the slot tells of, and makes it the record of an operation. A kill is in time: the
  * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
@@ -407,14 +411,17 @@ __noinline int exec_judge(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_exec *exec;
-	__u32 at, end, cut, agent, length;
+	__u64 key = bpf_get_current_pid_tgid();
+	__u32 at, end, cut, agent, length, *before;
 	struct rule_set none = {};
-	struct text exe;
+	struct text exe, args;
+	int act;
 
 	if (!scratch)
 		return 0;
 	exec = &scratch->rec.exec;
 	exe = exec->exe;
+	args = exec->args;
 	agent = exec->agent;
 	at = exec->args.offset ? exec->args.offset - sizeof(scratch->rec) : 0;
 	/* Without the NUL behind the last one. */
@@ -428,6 +435,7 @@ __noinline int exec_judge(__u32 slot)
 	scratch->rec.op.op = OP_EXEC;
 	scratch->rec.op.agent = agent;
 	scratch->rec.op.path = exe;
+	scratch->rec.op.args = args;
 	scratch->facts.op = OP_EXEC;
 	scratch->facts.agent = agent;
 	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
@@ -444,12 +452,18 @@ __noinline int exec_judge(__u32 slot)
 	match_args(slot, at, end, cut);
 	if (judge(slot))
 		return 0;
+	/* What the hook before the exec has judged is judged again only where the arguments became other ones meanwhile. */
+	before = bpf_map_lookup_elem(&execs, &key);
+	act = before && scratch->decision.verdict <= *before;
+	bpf_map_delete_elem(&execs, &key);
+	if (act)
+		return 0;
 	if (scratch->decision.rule == RULE_DEFAULT) {
 		count(COUNT_OPS + OP_EXEC);
 		return 0;
 	}
-	op_judge(slot, TIER_UPROBE);
-	return 1;
+	act = op_judge(slot, TIER_UPROBE);
+	return act == ACT_HOLD_AGAIN ? 0 : 1;
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -494,7 +508,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
 	if (entry && settings.watch_execs && exec_judge(slot))
-		emit(slot, scratch->rec.op.flags & OP_ACTED);
+		emit(slot, scratch->rec.op.flags & (OP_ACTED | OP_HELD));
 	scratch_release(slot);
 	if (settings.inspect_maps)
 		map_seen((__u64)file, MAP_EXE);

@@ -44,10 +44,11 @@ static int kernel_tiers(struct tier_table *ret_tiers)
 
 	if (geteuid() != 0)
 		return -EPERM;
-	error = probe_kernel(&facts);
+	error = probe_kernel(PROBE_THOROUGH, &facts);
 	if (error)
 		return error;
 	guard_plan(&facts, false, plan);
+	probe_done(&facts);
 	for (size_t i = 0; i < OP_COUNT; i++)
 		ret_tiers->by_op[i] = plan[i].tier;
 	return 0;

@@ -67,6 +67,10 @@ int event_json_session(struct event_writer *writer, const struct session *sessio
 		       struct buffer *buffer);
 
 /* RECORD_LOSS. */
+/* A member of a session reached for the guard itself (RECORD_TAMPER). process: as in struct op_report. */
+int event_json_tamper(struct event_writer *writer, const struct event *event, struct process *process,
+		      struct buffer *buffer);
+
 int event_json_loss(struct event_writer *writer, const struct event *event, struct buffer *buffer);
 
 /* Any other kind (hold, review, policy, status): the common fields, then the members of `fields` (borrowed). */
