@@ -191,12 +191,15 @@ __noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
 	for (long i = 0; i < 8; i++) {
 		__u8 byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
 
+		if (byte && state == DFA_DEAD)
+			continue;
 		if (byte) {
 			state = dfa_step(&policy->dfa, state, swap_case(byte));
-		} else {
-			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
-			state = policy->dfa.start[DFA_ENVIRON];
+			continue;
 		}
+		if (state != DFA_DEAD)
+			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
+		state = policy->dfa.start[DFA_ENVIRON];
 	}
 	return state;
 }

@@ -306,20 +306,13 @@ __noinline int exec_agent(__u32 slot)
 	return agent && agent != EXE_INTERPRETER ? agent | EXEC_BY_SCRIPT << 8 : 0;
 }
 
-/* Reads and walks the piece of the environment that begins at `offset`. Nonzero: it was the last, or unreadable. */
-__noinline int exec_environ_chunk(__u32 slot, __u32 offset)
+/* Reads and walks so much of the environment from `start`, at most ENVIRON_CHUNK. Nonzero: it cannot be read. */
+__noinline int exec_environ_chunk(__u32 slot, __u64 start, __u64 length)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u64 start, end, length;
 
 	if (!scratch)
 		return -1;
-	start = BPF_CORE_READ(task, mm, env_start) + offset;
-	end = BPF_CORE_READ(task, mm, env_end);
-	if (start >= end)
-		return -1;
-	length = end - start;
 	if (length > ENVIRON_CHUNK)
 		length = ENVIRON_CHUNK;
 	/* Keeps the mask, which the compiler would find needless and the verifier does not. */
@@ -341,16 +334,21 @@ __noinline int exec_environ(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 start, end;
 	struct rule_set set;
 	__u32 agent;
 
 	if (!scratch || match_environ_begin(slot))
 		return 0;
-	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++)
-		if (exec_environ_chunk(slot, i * ENVIRON_CHUNK))
-			break;
-	if (BPF_CORE_READ(task, mm, env_end) - BPF_CORE_READ(task, mm, env_start) > ENVIRON_BYTES)
+	start = BPF_CORE_READ(task, mm, env_start);
+	end = BPF_CORE_READ(task, mm, env_end);
+	if (end > start + ENVIRON_BYTES)
 		count(COUNT_ENVIRON_CUT);
+	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++) {
+		if (start >= end || exec_environ_chunk(slot, start, end - start))
+			break;
+		start += ENVIRON_CHUNK;
+	}
 	set = scratch->facts.path;
 	agent = rule_set_first(&set);
 	return agent == RULE_DEFAULT ? 0 : agent | EXEC_BY_ENVIRON << 8;

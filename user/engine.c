@@ -934,7 +934,8 @@ json_t *engine_policy(struct engine *engine)
 {
 	const struct policy *policy = pipeline_policy(engine->pipeline);
 
-	return json_pack("{s:s, s:s, s:I}", "origin", policy_origin(policy), "text", policy_text(policy), "generation",
+	return json_pack("{s:s, s:s, s:b, s:I}", "origin", policy_origin(policy), "text", policy_text(policy),
+			 "environment", (int)policy_knows_environment(policy), "generation",
 			 (json_int_t)policy_image(policy)->rules.generation);
 }
 

@@ -1062,6 +1062,11 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 	return policy->agents;
 }
 
+bool policy_knows_environment(const struct policy *policy)
+{
+	return policy->image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
+}
+
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count)
 {
 	*ret_count = policy->sink_count;

@@ -137,6 +137,8 @@ int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hol
 /* Can the rule hold for this op? */
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op);
 const struct policy_agent *policy_agents(const struct policy *policy, size_t *ret_count);
+/* Are processes looked at for agents' variables? Not where no agent has env:, or with `environment: false`. */
+bool policy_knows_environment(const struct policy *policy);
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
 const char *sink_type_name(enum sink_type type);
 

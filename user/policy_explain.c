@@ -403,6 +403,8 @@ void policy_print(const struct policy *policy, FILE *file)
 
 	fprintf(file, "# %s: %zu rules, generation %u, %u states of %u\n", policy->origin, policy->rule_count,
 		policy->generation, policy->stats.states, policy->stats.states_limit);
+	fprintf(file, "# Agents are known by executable, script and cgroup%s.\n",
+		policy_knows_environment(policy) ? ", and by variables of their children's environment" : "");
 	fputs(policy->text, file);
 	if (length && policy->text[length - 1] != '\n')
 		fputc('\n', file);
@@ -465,9 +467,10 @@ json_t *policy_to_json(const struct policy *policy)
 	for (size_t i = 0; i < policy->agent_count; i++)
 		json_array_append_new(agents, json_pack("{s:s, s:b}", "name", policy->agents[i].name, "builtin",
 							(int)policy->agents[i].builtin));
-	return json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin, "generation",
-			 (int)policy->generation, "mode", policy->mode == MODE_OBSERVE ? "observe" : "enforce",
-			 "default", verdict_name(policy->default_verdict), "rules", rules, "agents", agents, "states",
+	return json_pack("{s:s, s:b, s:i, s:s, s:s, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin, "environment",
+			 (int)policy_knows_environment(policy), "generation", (int)policy->generation, "mode",
+			 policy->mode == MODE_OBSERVE ? "observe" : "enforce", "default",
+			 verdict_name(policy->default_verdict), "rules", rules, "agents", agents, "states",
 			 (int)policy->stats.states, "states_limit", (int)policy->stats.states_limit, "text",
 			 policy->text);
 }
