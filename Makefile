@@ -96,7 +96,7 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
 	$(say) TEST $<
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(B)/libreprieve.a $(LIBS) -lcmocka
 
--include tests/diff/Makefile.inc tests/live/Makefile.inc tests/bench/Makefile.inc
+-include tests/diff/Makefile.inc tests/live/Makefile.inc tests/bench/Makefile.inc tests/fuzz/Makefile.inc
 
 unit: need $(UNIT_PROGRAMS)
 	$(Q)tests/run unit
