@@ -234,9 +234,17 @@ extern volatile struct settings settings;
  */
 extern volatile __u32 members[MEMBER_SLOTS];
 
+/* Set before load (user/loader.c). */
+extern const volatile __u32 instance;
+
+static __always_inline bool is_active(void)
+{
+	return settings.instance == instance || settings.next_instance == instance;
+}
+
 static __always_inline bool maybe_member(__u32 tgid)
 {
-	return members[tgid & (MEMBER_SLOTS - 1)];
+	return members[tgid & (MEMBER_SLOTS - 1)] && is_active();
 }
 
 static __always_inline void members_add(__u32 tgid, __s32 change)

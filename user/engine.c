@@ -480,7 +480,8 @@ static int allow_all(struct engine *engine)
 static int prove(struct engine *engine)
 {
 	struct session_id session = {};
-	int error = allow_all(engine);
+	/* What guards already goes on: the self-test's own session is exempt from it. */
+	int error = guard_adopted(engine->guard) ? 0 : allow_all(engine);
 
 	if (!error)
 		error = selftest_run(engine->guard, &session);
@@ -493,12 +494,26 @@ static int prove(struct engine *engine)
 }
 
 /* Where LSM programs turn out never to be called, the next tier is tried. */
+static void find_libraries(struct engine *engine)
+{
+	if (engine->facts.uprobe.result != PROBE_WORKS)
+		return;
+	libpq_scan_loader(engine->libraries, NULL, probe_library, engine);
+	libpq_scan_processes(engine->libraries, probe_library, engine);
+}
+
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
 
-	if (!error)
-		error = prove(engine);
+	if (error)
+		return error;
+	if (guard_adopted(engine->guard)) {
+		engine->generation = guard_generation(engine->guard);
+		find_libraries(engine);
+	}
+	guard_take_over(engine->guard);
+	error = prove(engine);
 	if (error)
 		return error;
 	if (guard_tiers(engine->guard)[OP_UNLINK].tier == TIER_LSM && !guard_tiers(engine->guard)[OP_UNLINK].proven) {
@@ -513,14 +528,6 @@ static int load_and_prove(struct engine *engine, const struct guard_options *opt
 	if (!error)
 		guard_drop_unproven(engine->guard);
 	return error;
-}
-
-static void find_libraries(struct engine *engine)
-{
-	if (engine->facts.uprobe.result != PROBE_WORKS)
-		return;
-	libpq_scan_loader(engine->libraries, NULL, probe_library, engine);
-	libpq_scan_processes(engine->libraries, probe_library, engine);
 }
 
 static int open_pipeline(struct engine *engine)
@@ -567,10 +574,29 @@ static int watch_ring(struct engine *engine, sd_event *event)
 	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
 }
 
+static int take_one_held(const void *record, size_t size, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	pipeline_record(engine->pipeline, record, size);
+	return 0;
+}
+
+/* What stands stopped from the time of another daemon. */
+static void take_held(struct engine *engine)
+{
+	guard_for_each_held(engine->guard, take_one_held, engine);
+	sinks_flush(engine->options.sinks);
+	log_info("took over the guard that was left in the kernel: %zu sessions",
+		 sessions_count(pipeline_sessions(engine->pipeline)));
+}
+
 static int engine_start(struct engine *engine, sd_event *event)
 {
 	struct guard_options options = {.ring_bytes = engine->options.ring_bytes,
 					.tracepoints = engine->options.tracepoints,
+					.pins = engine->options.pins,
+					.instance = (uint32_t)(now_ns(CLOCK_BOOTTIME) / NSEC_PER_MSEC) | 1,
 					.members_only = !engine->options.adopt};
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
@@ -582,15 +608,20 @@ static int engine_start(struct engine *engine, sd_event *event)
 	if (!error)
 		error = load_and_prove(engine, &options);
 	if (!error)
+		policy_set_generation(policy, engine->generation + 1);
+	if (!error)
 		error = install_policy(engine, policy);
 	if (error)
 		return error;
 	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
-	find_libraries(engine);
+	if (!guard_adopted(engine->guard))
+		find_libraries(engine);
 	error = watch_ring(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
+	if (!error && guard_adopted(engine->guard))
+		take_held(engine);
 	arm_results(engine);
 	probe_done(&engine->facts);
 	return error;

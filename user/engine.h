@@ -22,6 +22,7 @@ struct engine_options {
 	bool tracepoints;
 	size_t ring_bytes; /* 0: the default */
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
+	const char *pins; /* see struct guard_options */
 	struct sinks *sinks; /* borrowed */
 	/* Files that no session may touch, besides the policy; NULLs are fine. */
 	const char *own_files[ENGINE_OWN_FILES_MAX];

@@ -10,8 +10,10 @@
 #include <bpf/libbpf.h>
 
 #include "maps.h"
+#include "pins.h"
 #include "reprieve.skel.h"
 
+#define TAKE_OVER_USEC 50000 /* longer than any program runs */
 #define RING_BYTES (32u << 20)
 #define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
 
@@ -33,6 +35,10 @@ struct guard {
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
+	const char *pins; /* directory; NULL: nothing stays when the guard is freed */
+	uint32_t instance;
+	unsigned int pinned; /* links so far */
+	bool adopted; /* another daemon's maps are in use */
 	size_t ring_bytes;
 };
 
@@ -197,10 +203,11 @@ static void set_arguments(const struct kernel_btf *btf, const char *name, volati
 		*(__u32 *)to = count;
 }
 
-static void set_constants(struct reprieve *skel, const struct kernel_facts *facts)
+static void set_constants(const struct guard *guard, struct reprieve *skel, const struct kernel_facts *facts)
 {
 	const struct kernel_btf *btf = facts->btf;
 
+	skel->rodata->instance = guard->instance;
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
@@ -256,6 +263,8 @@ static int keep_link(struct guard *guard, struct bpf_link *link)
 
 	if (!link)
 		return -errno;
+	if (guard->pins && pins_keep(guard->pins, guard->instance, guard->pinned++, link))
+		log_warning("a probe cannot be kept beyond the daemon's end: %s", strerror(errno));
 	links = realloc(guard->links, (guard->link_count + 1) * sizeof(*links));
 	if (!links) {
 		bpf_link__destroy(link);
@@ -410,7 +419,7 @@ static int open_skeleton(struct guard *guard, const struct arming *arming, const
 
 	if (!skel)
 		return -errno;
-	set_constants(skel, arming->facts);
+	set_constants(guard, skel, arming->facts);
 	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
 		error = -EINVAL;
@@ -555,6 +564,8 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 		error = write_types(arming->facts->btf, bpf_object__btf(skel->obj), fd);
 	if (!error && arming->stage != STAGE_START)
 		error = share_maps(guard->skel, skel);
+	else if (!error && guard->pins)
+		error = pins_prepare(guard->pins, skel->obj);
 	if (!error)
 		error = reprieve__load(skel);
 	forget_kinds(kinds);
@@ -609,6 +620,24 @@ static int map_policies(struct guard *guard)
 	return 0;
 }
 
+/* Loads, on the maps that another daemon left where there are any. Those of another release are of no use. */
+static int load_start(struct guard *guard, const struct arming *arming, const struct guard_options *options)
+{
+	int error;
+
+	guard->pins = options->pins;
+	guard->instance = options->instance ? options->instance : 1;
+	guard->adopted = guard->pins && pins_exist(guard->pins);
+	error = load_skeleton(guard, arming, &guard->skel);
+	if (error != -EINVAL || !guard->adopted)
+		return error;
+	log_warning("the guard that was left in the kernel (%s) is another release's: it is taken off, and a new one begins",
+		    guard->pins);
+	pins_remove(guard->pins);
+	guard->adopted = false;
+	return load_skeleton(guard, arming, &guard->skel);
+}
+
 int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
 {
 	struct arming arming = {.facts = facts, .options = options};
@@ -629,18 +658,23 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	guard->fexits = known_results(facts);
 	guard->facts = *facts;
 	guard->facts.btf = NULL;
-	error = load_skeleton(guard, &arming, &guard->skel);
+	error = load_start(guard, &arming, options);
 	if (!error)
 		error = map_policies(guard);
-	if (!error)
-		guard->skel->bss->settings.members_only = options->members_only;
-	if (!error)
-		error = attach_all(guard);
+	if (error)
+		goto fail;
+	guard->skel->bss->settings.members_only = options->members_only;
+	if (!guard->adopted)
+		guard->skel->bss->settings.instance = guard->instance;
+	guard->active = guard->skel->bss->settings.active_policy & 1;
+	error = attach_all(guard);
 	if (error)
 		goto fail;
 	*ret_guard = guard;
 	return 0;
 fail:
+	if (guard->pins && !guard->adopted)
+		pins_remove(guard->pins);
 	guard_free(guard);
 	return error;
 }
@@ -649,8 +683,12 @@ void guard_free(struct guard *guard)
 {
 	if (!guard)
 		return;
-	for (size_t i = 0; i < guard->link_count; i++)
+	for (size_t i = 0; i < guard->link_count; i++) {
+		/* A pinned link stays as it is; to destroy it would disable its perf event. */
+		if (guard->pins)
+			bpf_link__disconnect(guard->links[i]);
 		bpf_link__destroy(guard->links[i]);
+	}
 	free(guard->links);
 	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
@@ -1012,4 +1050,35 @@ int guard_protect(struct guard *guard, const struct file_id *files, size_t count
 	guard->skel->bss->settings.protect_mask |= mask;
 	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
 	return error;
+}
+
+void guard_take_over(struct guard *guard)
+{
+	volatile struct settings *settings = &guard->skel->bss->settings;
+
+	if (!guard->pins)
+		return;
+	if (guard->adopted) {
+		settings->known_results = 0;
+		settings->next_instance = guard->instance;
+		usleep(TAKE_OVER_USEC);
+		settings->instance = guard->instance;
+		settings->next_instance = 0;
+	}
+	pins_drop_others(guard->pins, guard->instance);
+}
+
+bool guard_adopted(const struct guard *guard)
+{
+	return guard->adopted;
+}
+
+uint32_t guard_generation(const struct guard *guard)
+{
+	return guard->policies[guard->active & 1].rules.generation;
+}
+
+void guard_exempt(struct guard *guard, const struct session_id *session)
+{
+	guard->skel->bss->settings.selftest = *session;
 }
