@@ -22,7 +22,15 @@ struct daemon_options {
 	bool quiet;
 };
 
-enum { OPTION_EVENTS = OPTION_OWN, OPTION_KEEP, OPTION_PINS, OPTION_METRICS, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
+enum {
+	OPTION_EVENTS = OPTION_OWN,
+	OPTION_KEEP,
+	OPTION_PINS,
+	OPTION_METRICS,
+	OPTION_RING,
+	OPTION_OBSERVE,
+	OPTION_TRACEPOINTS
+};
 
 static const struct argp_option rows[] = {
 	{"policy", 'p', "FILE", 0,
@@ -35,7 +43,8 @@ static const struct argp_option rows[] = {
 	{"ring", OPTION_RING, "KIB", 0, "Size of the ring buffer in KiB, a power of two (default: 32768)", 0},
 	{"keep", OPTION_KEEP, NULL, 0,
 	 "When the daemon ends, however it ends, let the guard go on in the kernel until the next daemon takes it over or "
-	 "`reprieve release` takes it off", 0},
+	 "`reprieve release` takes it off",
+	 0},
 	{"pins", OPTION_PINS, "DIR", 0, "The same, below DIR of a BPF file system (default: " PINS_DEFAULT ")", 0},
 	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
 	{},

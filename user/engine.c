@@ -460,6 +460,18 @@ static int found_running(const struct snapshot_process *process, uint64_t time, 
 	return pipeline_record(engine->pipeline, record.data, record.length);
 }
 
+/* The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now. */
+static int found_member(const struct snapshot_process *process, uint64_t time, void *userdata)
+{
+	struct engine *engine = userdata;
+	char workspace[WORKSPACE_BYTES + 1];
+	struct session_setup setup = {.workspace = workspace};
+
+	if (process->flags & EXEC_NEW_SESSION && !guard_session_workspace(engine->guard, &process->session, workspace))
+		sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
+	return found_running(process, time, userdata);
+}
+
 static int adopt(struct engine *engine)
 {
 	struct adopt_sink sink = {found_running, engine};
@@ -583,8 +595,13 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 }
 
 /* What stands stopped from the time of another daemon. */
-static void take_held(struct engine *engine)
+static void take_members_and_held(struct engine *engine)
 {
+	struct adopt_sink sink = {found_member, engine};
+
+	if (adopt_members(engine->guard, &sink))
+		log_warning(
+			"not all processes of running sessions could be learned: names and arguments may be missing");
 	guard_for_each_held(engine->guard, take_one_held, engine);
 	sinks_flush(engine->options.sinks);
 	log_info("took over the guard that was left in the kernel: %zu sessions",
@@ -618,10 +635,10 @@ static int engine_start(struct engine *engine, sd_event *event)
 	if (!guard_adopted(engine->guard))
 		find_libraries(engine);
 	error = watch_ring(engine, event);
+	if (!error && guard_adopted(engine->guard))
+		take_members_and_held(engine);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
-	if (!error && guard_adopted(engine->guard))
-		take_held(engine);
 	arm_results(engine);
 	probe_done(&engine->facts);
 	return error;

@@ -631,8 +631,9 @@ static int load_start(struct guard *guard, const struct arming *arming, const st
 	error = load_skeleton(guard, arming, &guard->skel);
 	if (error != -EINVAL || !guard->adopted)
 		return error;
-	log_warning("the guard that was left in the kernel (%s) is another release's: it is taken off, and a new one begins",
-		    guard->pins);
+	log_warning(
+		"the guard that was left in the kernel (%s) is another release's: it is taken off, and a new one begins",
+		guard->pins);
 	pins_remove(guard->pins);
 	guard->adopted = false;
 	return load_skeleton(guard, arming, &guard->skel);
@@ -1081,4 +1082,33 @@ uint32_t guard_generation(const struct guard *guard)
 void guard_exempt(struct guard *guard, const struct session_id *session)
 {
 	guard->skel->bss->settings.selftest = *session;
+}
+
+static int find_session(struct guard *guard, const struct session_id *id, struct session_info *ret_info)
+{
+	return bpf_map__lookup_elem(guard->skel->maps.sessions, id, sizeof(*id), ret_info, sizeof(*ret_info), 0)
+		       ? -ENOENT
+		       : 0;
+}
+
+int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent)
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (!error)
+		*ret_agent = info.agent;
+	return error;
+}
+
+int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1])
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (error || !info.ws_name_length || info.ws_name_length > WORKSPACE_BYTES)
+		return -ENOENT;
+	memcpy(ret_path, info.ws_name, info.ws_name_length);
+	ret_path[info.ws_name_length] = '\0';
+	return 0;
 }

@@ -17,7 +17,8 @@ struct guard;
 struct guard_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 32 MiB */
 	bool tracepoints; /* the signal tier, though lsm works: for comparison */
-	const char *pins; /* directory of a BPF file system: the guard stays there when it is freed; NULL: nothing stays */
+	const char
+		*pins; /* directory of a BPF file system: the guard stays there when it is freed; NULL: nothing stays */
 	uint32_t instance; /* another number than that of any other daemon; 0 only without pins */
 	bool members_only; /* no session but those that are registered */
 };
@@ -101,6 +102,9 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy);
 int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,
 		      uint64_t ws_ino, const char *ws_name);
 void guard_remove_session(struct guard *guard, const struct session_id *id);
+/* What the kernel side knows of a session. -ENOENT: nothing. */
+int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent);
+int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1]);
 
 /* Makes a process a member. -ENOSPC: there is no room. */
 int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
