@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The built-in policy: ordinary work goes on, and each incident that a Linux guard can see is stopped.
 
-    test_builtin.py [--reprieve PATH] [--ask PATH] [--record DIR] [--list] [NAME...]
+    test_builtin.py [--reprieve PATH] [--ask PATH] [--action deny] [--record DIR] [--list] [NAME...]
 
 NAME: only the cases whose name has it.
     recorded/   what agents and tools did (operations/*.jsonl), asked of the policy: nothing is stopped
@@ -10,7 +10,7 @@ NAME: only the cases whose name has it.
     ordinary/   git, npm, make, cargo, pip and editors, really run in a workspace: nothing is stopped or reported
     incident/   what destroyed people's data, really run on victims made for it: held, by the rule that is meant.
                 Where the event says that this was done, and always on the lsm tier, the victims are there afterwards.
---record writes what the ordinary cases do to files to DIR, as record_agents.py does. The cases live in a mount namespace
+--action deny puts denials in place of the policy's holds. --record writes what the ordinary cases do to files to DIR, as record_agents.py does. The cases live in a mount namespace
 with a /home of its own, and every process judged is in a session that a case began. Needs root.
 """
 
@@ -49,12 +49,14 @@ class Result(test_sql.Result):
 class Bench(test_sql.Bench):
     """One daemon with the built-in policy; its holds end after a second, since nobody answers."""
 
-    def __init__(self, reprieve, ask, server, scratch, record):
+    def __init__(self, reprieve, ask, server, scratch, action, record):
         super().__init__(reprieve, server, scratch)
+        self.action = action
         self.ask_program, self.record, self.workspace, self.held = ask, record, None, []
         with open(POLICY, encoding="utf-8") as file:
             text = file.read()
-        self.only = self.write(text.replace("    action: hold\n", "    action: hold\n    timeout: 1s\n"), ".yaml")
+        self.only = self.write(text.replace("    action: hold\n", "    action: %s\n" % action +
+                                            ("    timeout: 1s\n" if action == "hold" else "")), ".yaml")
 
     def fresh(self, workspace="project"):
         """A new home with something of everything that people lose; the workspace is below it, or is it ("")."""
@@ -64,7 +66,7 @@ class Bench(test_sql.Bench):
         for path in ("Documents/a.pdf", "Documents/b.pdf", "Documents/c.pdf", ".ssh/id_ed25519", ".bashrc",
                      "other/src/main.c", "data/big/1.bin", "data/small/2.bin", "project/README"):
             self.file(os.path.join(HOME, path))
-        self.git("init", "-q", HOME + "/other")
+        self.git("init", "-q", "--template=", HOME + "/other")
 
     @staticmethod
     def git(*words):
@@ -471,7 +473,7 @@ def incident_case(run, rule, victims, op=None, workspace="project", before=None)
         expect(all(os.path.exists(path) for path in paths), "the victims are not there to begin with")
         result = bench.session(run if isinstance(run, list) else ["sh", "-c", run])
         held = [event for event in result.events if event.get("kind") == "op" and event.get("rule") == rule and
-                event["verdict"] == "hold" and (not op or event["op"] == op)]
+                event["verdict"] == bench.action and (not op or event["op"] == op)]
         expect(held, "nothing was held by %s; the rest: %s" % (rule, "; ".join(map(line, stopped(result)[:5]))))
         gone = [path for path in paths if not os.path.exists(path)]
         expect(not gone or not kept(bench, held), "gone: %s" % gone)
@@ -574,7 +576,8 @@ def sql_case(client, statement, wanted, rule="sql"):
         text = statement.format(table=table, database=database)
         result = bench.session(client(bench, text), {"PGHOST": bench.server.directory, "PGPORT": str(bench.server.port),
                                                      "PGUSER": "postgres", "PGDATABASE": "postgres"})
-        events = [event for event in result.sql() if event["verdict"] == wanted and event.get("rule") == rule]
+        verdict = bench.action if wanted == "hold" else wanted
+        events = [event for event in result.sql() if event["verdict"] == verdict and event.get("rule") == rule]
         expect(events, "no %s by %s: %s" % (wanted, rule, result.describe()))
         if wanted == "hold" and all(event.get("acted") for event in events):
             expect(bench.server.query("select count(*) from " + table) == "3", "rows of the table are gone")
@@ -638,7 +641,8 @@ def cases():
 
 def run_all(options, server, scratch, chosen):
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    bench = Bench(os.path.abspath(options.reprieve), os.path.abspath(options.ask), server, scratch, options.record)
+    bench = Bench(os.path.abspath(options.reprieve), os.path.abspath(options.ask), server, scratch, options.action,
+                  options.record)
     try:
         for name, function in chosen:
             counts[test_sql.run_case(bench, name, function)] += 1
@@ -662,6 +666,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reprieve", default=os.path.join(build, "reprieve"))
     parser.add_argument("--ask", default=os.path.join(build, "tests", "live", "ask_policy"))
+    parser.add_argument("--action", choices=("hold", "deny"), default="hold")
     parser.add_argument("--record", metavar="DIR", help="write what the ordinary cases do there")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("names", nargs="*", metavar="NAME")
