@@ -155,6 +155,7 @@ int actor_fill(__u32 slot);
 
 /* sql.bpf.c */
 int map_seen(__u64 file, __u32 flags);
+int map_inherit(__u32 parent, __u32 child);
 
 #define MAP_OF(name, map_type, key_type, value_type, entries) \
 	struct name##_map {                                   \

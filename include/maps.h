@@ -67,7 +67,8 @@ struct file_key {
 enum inspect_mode {
 	INSPECT_NEVER = 0,
 	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
-	INSPECT_STOPPED = 2, /* the process stands stopped meanwhile */
+	INSPECT_BEFORE_CONNECT =
+		2, /* the process stands stopped at a connect(2) until what it mapped is looked through */
 };
 
 enum inspected { INSPECT_PENDING = 0, INSPECT_DONE = 1 };

@@ -58,6 +58,7 @@ static const struct program_row program_rows[] = {
 	{"guard_file_truncate", NEED_LSM, NULL, "bpf_lsm_file_truncate", false},
 	{"guard_file_permission", NEED_LSM_OVERWRITE, NULL, "bpf_lsm_file_permission", false},
 	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
+	{"connect_socket", NEED_LSM, NULL, "bpf_lsm_socket_connect", false},
 	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
 	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
 	{"result_rename", NEED_FEXIT, NULL, "vfs_rename", false},
@@ -77,6 +78,7 @@ static const struct program_row program_rows[] = {
 	{"enter_openat", NEED_SIGNAL, "sys_enter_openat", NULL, false},
 	{"enter_openat2", NEED_SIGNAL, "sys_enter_openat2", NULL, true},
 	{"enter_mmap", NEED_SIGNAL, "sys_enter_mmap", NULL, false},
+	{"enter_connect", NEED_SIGNAL, "sys_enter_connect", NULL, false},
 	{"exit_call", NEED_SIGNAL, NULL, NULL, false}, /* attached once for each call above */
 	{"pq_send_query", NEED_BY_HAND, NULL, NULL, false},
 	{"pq_send_query_params", NEED_BY_HAND, NULL, NULL, false},
@@ -258,7 +260,7 @@ static int attach_syscall(struct guard *guard, struct bpf_program *program, cons
 
 	if (error == -ENOENT && row->optional)
 		return 0;
-	if (error || streq(row->name, "enter_mmap"))
+	if (error || streq(row->name, "enter_mmap") || streq(row->name, "enter_connect"))
 		return error;
 	snprintf(exit_name, sizeof(exit_name), "sys_exit_%s", row->tracepoint + strlen("sys_enter_"));
 	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
