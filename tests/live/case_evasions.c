@@ -132,18 +132,22 @@ static int way_symlink_rm(const char *file, const char *spare)
 	return errno;
 }
 
+/* Mounts of our own, gone with the last process that has them. */
+static int private_mounts(void)
+{
+	return unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ? -1 : 0;
+}
+
 static int way_bind_mount(const char *file, const char *spare)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mkdir(spare, 0755) ||
-	    mount(parent_of(file), spare, NULL, MS_BIND, NULL))
+	if (private_mounts() || mkdir(spare, 0755) || mount(parent_of(file), spare, NULL, MS_BIND, NULL))
 		return errno;
 	return status_of(unlink(text("%s/f", spare)));
 }
 
 static int way_mount_namespace(const char *file, const char *spare)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mkdir(spare, 0755) ||
-	    mount("none", spare, "tmpfs", 0, NULL))
+	if (private_mounts() || mkdir(spare, 0755) || mount("none", spare, "tmpfs", 0, NULL))
 		return errno;
 	return status_of(unlink(file));
 }
@@ -593,11 +597,11 @@ static void run_overlay(struct live *live)
 	struct outcome outcome;
 
 	make_file(text("%s/f", lower), CONTENT);
-	if (mount("none", merged, "overlay", 0, text("lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work)))
+	if (private_mounts() ||
+	    mount("none", merged, "overlay", 0, text("lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work)))
 		skip("overlayfs cannot be mounted here: %s", strerror(errno));
 	outcome = session_act(live, NULL, ARGV("evade", "plain", text("%s/f", merged), text("%s/x", upper)));
 	expect_stopped(live, &way, &outcome, text("%s/f", merged));
-	check(!umount(merged), "umount: %s", strerror(errno));
 }
 
 #define SWAPS 3000
@@ -654,20 +658,29 @@ static void run_swap(struct live *live)
 	check(event_with(ops, "deny"), "the name was never swapped in time: %zu events", json_array_size(ops));
 }
 
+/* The kill may come when the command itself has ended. */
+static json_t *wait_for_kill(struct live *live, pid_t root)
+{
+	json_t *event = event_with(ops_of(live, root), "kill");
+
+	for (int i = 0; i < WAIT_TRIES && !event; i++) {
+		usleep(50000);
+		event = event_with(ops_of(live, root), "kill");
+	}
+	return event;
+}
+
 /* A shell and its job: the job acts when the shell has ended and the session has but this one process. */
 static void run_background(struct live *live)
 {
 	const char *file = path_of(live, "kill/f");
 	struct outcome outcome;
-	json_t *event = NULL;
+	json_t *event;
 
 	make_file(file, CONTENT);
 	outcome = session(live, "sh", "-c", "(sleep 2; exec rm -f \"$0\") >/dev/null 2>&1 & exit 0", file);
 	check(!outcome.status, "%s", outcome.output);
-	for (int i = 0; i < WAIT_TRIES && !event; i++) {
-		usleep(50000);
-		event = event_with(ops_of(live, outcome.pid), "kill");
-	}
+	event = wait_for_kill(live, outcome.pid);
 	check(event, "no event with verdict kill");
 	if (on_lsm(live, "unlink"))
 		check(is_whole(file), "killed, and the file is lost all the same");
@@ -775,8 +788,170 @@ static void run_library(struct live *live)
 	}
 }
 
+/* --- by the hand of others --- */
+
+struct hand {
+	const char *name;
+	const char *program; /* that it needs */
+	const char *script; /* of a shell: loses $0 */
+};
+
+/* Programs that run what they were told to, or do it themselves: all end in the same calls, in the same session. */
+static const struct hand hands[] = {
+	{"find-delete", "find", "find \"$0\" -delete"},
+	{"find-exec", "find", "find \"$0\" -exec rm -f {} +"},
+	{"xargs", "xargs", "echo \"$0\" | xargs rm -f"},
+	{"busybox", "busybox", "busybox rm -f \"$0\""},
+	{"base64", "base64", "echo \"rm -f $0\" | base64 | base64 -d | sh"},
+	{"perl", "perl", "perl -e 'unlink $ARGV[0]' \"$0\""},
+	{"python", "python3",
+	 "python3 -c 'import sys, shutil, os; shutil.rmtree(os.path.dirname(sys.argv[1]))' \"$0\""},
+	{"node", "node", "node -e 'require(\"fs\").rmSync(process.argv[1])' \"$0\""},
+	{"mv", "mv", "mv -f \"$0\" moved"},
+	{"cp", "cp", "echo junk >other; cp other \"$0\""},
+	{"install", "install", "echo junk >other; install other \"$0\""},
+	{"redirection", "sh", "(: >\"$0\")"},
+	{"dd", "dd", "dd if=/dev/null of=\"$0\" status=none"},
+	{"sed", "sed", "sed -i s/h/j/ \"$0\""},
+	{"shred", "shred", "shred -u \"$0\""},
+	{"tar", "tar", "mkdir -p x/kill; echo junk >x/kill/f; tar -C x -cf t kill/f; tar -xf t; :"},
+	{"make", "make", "printf 'all:\\n\\trm -f %s\\n' \"$0\" | make -sf -"},
+	{"git-hook", "git",
+	 "git init -q r && cd r && printf '#!/bin/sh\\nrm -f %s\\n' \"$0\" >.git/hooks/pre-commit && "
+	 "chmod +x .git/hooks/pre-commit && git -c user.name=x -c user.email=x@x commit -q "
+	 "--allow-empty -m x"},
+	{"git-clean", "git", "cd \"${0%/*}\" && git init -q . && git clean -fdq"},
+	{"npm-postinstall", "npm",
+	 "mkdir p && cd p && echo \"{\\\"scripts\\\":{\\\"postinstall\\\":\\\"rm -f $0\\\"}}\" "
+	 ">package.json && HOME=$PWD npm install --offline --no-audit --no-fund"},
+	{"tmux-server", "tmux", "TMUX_TMPDIR=$PWD tmux -L x new-session -d \"rm -f $0\""},
+};
+
+/* Whether the search path has a program. */
+static bool has_program(const char *name)
+{
+	char *path = strdup(getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin"), *rest = path, *place;
+	bool found = false;
+
+	while (!found && (place = strsep(&rest, ":")))
+		found = !access(text("%s/%s", place, name), X_OK);
+	free(path);
+	return found;
+}
+
+static void run_hand(struct live *live)
+{
+	const struct hand *hand = live->row->data;
+	const char *file = path_of(live, "kill/f");
+	struct outcome outcome;
+	json_t *event;
+
+	if (!has_program(hand->program))
+		skip("there is no %s here", hand->program);
+	make_file(file, CONTENT);
+	outcome = session(live, "sh", "-c", hand->script, file);
+	event = wait_for_kill(live, outcome.pid);
+	check(event, "no event with verdict kill; exit status %d: %s", outcome.status, outcome.output);
+	expect_text(event, "rule", "killed");
+	if (on_lsm(live, member_text(event, "op")))
+		check(is_whole(file), "killed, and the file is lost all the same");
+}
+
+/* --- file systems --- */
+
+#define IMAGE_BYTES (400LL << 20) /* sparse; xfs wants 300 MiB */
+
+/* Makes and mounts a file system of this type. */
+static void mount_new(struct live *live, const char *type, const char *where)
+{
+	const char *image = path_of(live, "image"), *maker = text("mkfs.%s", type);
+	struct outcome outcome;
+
+	make_file(image, "");
+	check(!truncate(image, IMAGE_BYTES), "truncate: %s", strerror(errno));
+	if (!has_program(maker) && access(text("/usr/sbin/%s", maker), X_OK))
+		skip("there is no %s here", maker);
+	outcome = run(has_program(maker) ? maker : text("/usr/sbin/%s", maker), "-q", image);
+	check(!outcome.status, "%s: %s", maker, outcome.output);
+	check(!private_mounts(), "unshare: %s", strerror(errno));
+	outcome = run("mount", "-o", "loop", "-t", type, image, where);
+	if (outcome.status)
+		skip("%s cannot be mounted here: %s", type, outcome.output);
+}
+
+/* One file on a file system of this type, in each way that names one by something else than its path. */
+static void run_file_system(struct live *live)
+{
+	static const char *const by[] = {"plain", "exchange", "handle-of-directory", "handle-of-file"};
+	static const struct way way = {"file system", STOPPED, false};
+
+	mount_new(live, live->row->data, dir_of(live, "kill"));
+	for (size_t i = 0; i < ARRAY_SIZE(by); i++) {
+		struct outcome outcome;
+
+		make_file(path_of(live, "kill/d/f"), CONTENT);
+		outcome = session_act(live, NULL,
+				      ARGV("evade", by[i], path_of(live, "kill/d/f"), path_of(live, "kill/d/spare")));
+		expect_stopped(live, &way, &outcome, path_of(live, "kill/d/f"));
+	}
+}
+
+/* BTRFS_IOC_SNAP_DESTROY takes a whole tree by an ioctl that passes no hook: open, as documented. */
+static void run_subvolume(struct live *live)
+{
+	const char *volume = strdup(path_of(live, "kill/volume"));
+	struct outcome outcome;
+
+	if (!has_program("btrfs"))
+		skip("there is no btrfs here");
+	mount_new(live, "btrfs", dir_of(live, "kill"));
+	outcome = run("btrfs", "subvolume", "create", volume);
+	check(!outcome.status, "btrfs: %s", outcome.output);
+	make_file(text("%s/f", volume), CONTENT);
+	outcome = session(live, "btrfs", "subvolume", "delete", volume);
+	check(!outcome.status && !exists(volume), "btrfs: exit status %d, %s", outcome.status, outcome.output);
+	check(!event_with(ops_of(live, outcome.pid), "kill"), "seen here, which is not as documented");
+}
+
+/* --- a flood --- */
+
+#define FLOOD 20000
+
+/* flood-then-lose DIRECTORY FILE: with nothing kept of most that was told before, the verdict stands */
+static int act_flood(int argc, char **argv)
+{
+	if (argc < 3 || chdir(argv[1]))
+		return 2;
+	for (int i = 0; i < FLOOD; i++)
+		if (put("f", "x") || unlink("f"))
+			return 1;
+	return status_of(unlink(argv[2]));
+}
+
+static void run_flood(struct live *live)
+{
+	const char *file = path_of(live, "kill/f");
+	struct guard_daemon daemon = {};
+	struct outcome outcome;
+	json_t *status;
+
+	make_file(file, CONTENT);
+	snprintf(daemon.policy, sizeof(daemon.policy), "%s", live->daemon.policy);
+	daemon_start(live, &daemon, live->row->name, ARGV("--ring", "4", "--quiet"));
+	outcome = run(live->reprieve, "run", "--socket", daemon.socket, "--", live->self, "--act", "flood-then-lose",
+		      dir_of(live, "alert"), file);
+	usleep(1500000);
+	status = daemon_ask(live, &daemon, "status");
+	daemon_stop(&daemon);
+	check(json_integer_value(member(status, "losses.records.op")) > 0, "nothing was lost: %s", dump(status));
+	check(outcome.status == KILLED, "exit status %d: not killed", outcome.status);
+	check(!on_lsm(live, "unlink") || is_whole(file), "killed, and the file is lost all the same");
+}
+
 const struct actor evasion_actors[] = {
-	{"evade", act_evade}, {"x32", act_x32}, {"receive", act_receive}, {"swap", act_swap}, {},
+	{"evade", act_evade},		{"x32", act_x32},
+	{"receive", act_receive},	{"swap", act_swap},
+	{"flood-then-lose", act_flood}, {},
 };
 
 #define WAY(name, ...)                                                      \
@@ -785,6 +960,11 @@ const struct actor evasion_actors[] = {
 		{                                                           \
 			name, __VA_ARGS__                                   \
 		}                                                           \
+	}
+
+#define HAND(number, name)                                                 \
+	{                                                                  \
+		"evasion-by-" name, NEEDS_DAEMON, run_hand, &hands[number] \
 	}
 
 const struct row evasion_rows[] = {
@@ -831,5 +1011,31 @@ const struct row evasion_rows[] = {
 	{"evasion-number-reused", NEEDS_DAEMON, run_reused, NULL},
 	{"evasion-words", NEEDS_DAEMON, run_words, NULL},
 	{"evasion-new-library", NEEDS_DAEMON, run_library, NULL},
+	HAND(0, "find-delete"),
+	HAND(1, "find-exec"),
+	HAND(2, "xargs"),
+	HAND(3, "busybox"),
+	HAND(4, "base64"),
+	HAND(5, "perl"),
+	HAND(6, "python"),
+	HAND(7, "node"),
+	HAND(8, "mv"),
+	HAND(9, "cp"),
+	HAND(10, "install"),
+	HAND(11, "redirection"),
+	HAND(12, "dd"),
+	HAND(13, "sed"),
+	HAND(14, "shred"),
+	HAND(15, "tar"),
+	HAND(16, "make"),
+	HAND(17, "git-hook"),
+	HAND(18, "git-clean"),
+	HAND(19, "npm-postinstall"),
+	HAND(20, "tmux-server"),
+	{"evasion-on-ext4", NEEDS_DAEMON | NATIVE, run_file_system, "ext4"},
+	{"evasion-on-xfs", NEEDS_DAEMON | NATIVE, run_file_system, "xfs"},
+	{"evasion-on-btrfs", NEEDS_DAEMON | NATIVE, run_file_system, "btrfs"},
+	{"evasion-subvolume", NEEDS_DAEMON | NATIVE, run_subvolume, NULL},
+	{"evasion-flood", NEEDS_DAEMON | NATIVE, run_flood, NULL},
 	{},
 };
