@@ -24,6 +24,7 @@
 enum reach {
 	STOPPED, /* on every tier; on the signal tier after this operation */
 	LSM_ONLY, /* the signal tier sees another name, or nothing: as documented */
+	LSM_WRITES, /* the same, where the lsm tier guards against overwriting */
 	OPEN, /* as documented, on every tier */
 };
 
@@ -348,16 +349,22 @@ static int way_write(const char *file, const char *spare)
 	return fd < 0 ? errno : status_of(pwrite(fd, "HELLO", 5, 0));
 }
 
-static int way_mapping(const char *file, const char *spare)
+static int write_mapping(int fd)
 {
-	int fd = open(file, O_RDWR);
-	char *bytes = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char *bytes = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	(void)spare;
 	if (bytes == MAP_FAILED)
 		return errno;
 	memcpy(bytes, "HELLO", 5);
 	return status_of(msync(bytes, 4096, MS_SYNC));
+}
+
+static int way_mapping(const char *file, const char *spare)
+{
+	int fd = open(file, O_RDWR);
+
+	(void)spare;
+	return fd < 0 ? errno : write_mapping(fd);
 }
 
 static int way_copy_range(const char *file, const char *spare)
@@ -474,6 +481,12 @@ static void expect_open(struct live *live, const struct outcome *outcome, const 
 	      event ? dump(event) : "no event");
 }
 
+static bool is_reached(struct live *live, enum reach reach)
+{
+	return reach == STOPPED || (reach == LSM_ONLY && on_lsm(live, "unlink")) ||
+	       (reach == LSM_WRITES && on_lsm(live, "overwrite"));
+}
+
 static void run_way(struct live *live)
 {
 	const struct way *way = live->row->data;
@@ -488,7 +501,7 @@ static void run_way(struct live *live)
 	if (!strcmp(way->name, "namespaces") || !strcmp(way->name, "nested-namespaces"))
 		if (outcome.status == EPERM || outcome.status == ENOSPC)
 			skip("no user namespaces here: %s", strerror(outcome.status));
-	if (way->reach == STOPPED || (way->reach == LSM_ONLY && on_lsm(live, "unlink")))
+	if (is_reached(live, way->reach))
 		expect_stopped(live, way, &outcome, file);
 	else
 		expect_open(live, &outcome, file);
@@ -538,7 +551,7 @@ static void run_victim(struct live *live)
 	expect_text(one_op(ops), "op", "truncate");
 }
 
-/* receive: takes a descriptor from descriptor 3 and empties its file */
+/* receive HOW: takes a descriptor from descriptor 3 and loses what its file holds */
 static int act_receive(int argc, char **argv)
 {
 	union {
@@ -550,11 +563,13 @@ static int act_receive(int argc, char **argv)
 		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	int fd;
 
-	(void)argc;
-	(void)argv;
-	if (recvmsg(3, &message, 0) != 1 || !CMSG_FIRSTHDR(&message))
+	if (argc < 2 || recvmsg(3, &message, 0) != 1 || !CMSG_FIRSTHDR(&message))
 		return 2;
 	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(fd));
+	if (!strcmp(argv[1], "write"))
+		return status_of(pwrite(fd, "HELLO", 5, 0));
+	if (!strcmp(argv[1], "mapping"))
+		return write_mapping(fd);
 	return status_of(ftruncate(fd, 0));
 }
 
@@ -575,7 +590,7 @@ static void send_descriptor(int socket, int fd)
 /* Opened by no member of a session, and handed to one. */
 static void run_passed(struct live *live)
 {
-	static const struct way way = {"passed-descriptor", STOPPED, false};
+	const struct way *way = live->row->data;
 	const char *file = path_of(live, "kill/f");
 	struct outcome outcome;
 	int ends[2], fd;
@@ -585,8 +600,11 @@ static void run_passed(struct live *live)
 	check(fd >= 0 && !socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair: %s", strerror(errno));
 	send_descriptor(ends[1], fd);
 	check(ends[0] == 3 || dup2(ends[0], 3) == 3, "dup2: %s", strerror(errno));
-	outcome = session_act(live, NULL, ARGV("receive"));
-	expect_stopped(live, &way, &outcome, file);
+	outcome = session_act(live, NULL, ARGV("receive", way->name));
+	if (is_reached(live, way->reach))
+		expect_stopped(live, way, &outcome, file);
+	else
+		expect_open(live, &outcome, file);
 }
 
 static void run_overlay(struct live *live)
@@ -604,7 +622,7 @@ static void run_overlay(struct live *live)
 	expect_stopped(live, &way, &outcome, text("%s/f", merged));
 }
 
-#define SWAPS 3000
+#define SWAPS 1000
 
 struct swap {
 	char path[PATH_MAX];
@@ -794,37 +812,40 @@ struct hand {
 	const char *name;
 	const char *program; /* that it needs */
 	const char *script; /* of a shell: loses $0 */
+	bool writes; /* over the file first, which not every tier can stop */
 };
 
 /* Programs that run what they were told to, or do it themselves: all end in the same calls, in the same session. */
 static const struct hand hands[] = {
-	{"find-delete", "find", "find \"$0\" -delete"},
-	{"find-exec", "find", "find \"$0\" -exec rm -f {} +"},
-	{"xargs", "xargs", "echo \"$0\" | xargs rm -f"},
-	{"busybox", "busybox", "busybox rm -f \"$0\""},
-	{"base64", "base64", "echo \"rm -f $0\" | base64 | base64 -d | sh"},
-	{"perl", "perl", "perl -e 'unlink $ARGV[0]' \"$0\""},
-	{"python", "python3",
-	 "python3 -c 'import sys, shutil, os; shutil.rmtree(os.path.dirname(sys.argv[1]))' \"$0\""},
-	{"node", "node", "node -e 'require(\"fs\").rmSync(process.argv[1])' \"$0\""},
-	{"mv", "mv", "mv -f \"$0\" moved"},
-	{"cp", "cp", "echo junk >other; cp other \"$0\""},
-	{"install", "install", "echo junk >other; install other \"$0\""},
-	{"redirection", "sh", "(: >\"$0\")"},
-	{"dd", "dd", "dd if=/dev/null of=\"$0\" status=none"},
-	{"sed", "sed", "sed -i s/h/j/ \"$0\""},
-	{"shred", "shred", "shred -u \"$0\""},
-	{"tar", "tar", "mkdir -p x/kill; echo junk >x/kill/f; tar -C x -cf t kill/f; tar -xf t; :"},
-	{"make", "make", "printf 'all:\\n\\trm -f %s\\n' \"$0\" | make -sf -"},
+	{"find-delete", "find", "find \"$0\" -delete", false},
+	{"find-exec", "find", "find \"$0\" -exec rm -f {} +", false},
+	{"xargs", "xargs", "echo \"$0\" | xargs rm -f", false},
+	{"busybox", "busybox", "busybox rm -f \"$0\"", false},
+	{"base64", "base64", "echo \"rm -f $0\" | base64 | base64 -d | sh", false},
+	{"perl", "perl", "perl -e 'unlink $ARGV[0]' \"$0\"", false},
+	{"python", "python3", "python3 -c 'import sys, shutil, os; shutil.rmtree(os.path.dirname(sys.argv[1]))' \"$0\"",
+	 false},
+	{"node", "node", "node -e 'require(\"fs\").rmSync(process.argv[1])' \"$0\"", false},
+	{"mv", "mv", "mv -f \"$0\" moved", false},
+	{"cp", "cp", "echo junk >other; cp other \"$0\"", false},
+	{"install", "install", "echo junk >other; install other \"$0\"", false},
+	{"redirection", "sh", "(: >\"$0\")", false},
+	{"dd", "dd", "dd if=/dev/null of=\"$0\" status=none", false},
+	{"sed", "sed", "sed -i s/h/j/ \"$0\"", false},
+	{"shred", "shred", "shred -u \"$0\"", true},
+	{"tar", "tar", "mkdir -p x/kill; echo junk >x/kill/f; tar -C x -cf t kill/f; tar -xf t; :", false},
+	{"make", "make", "printf 'all:\\n\\trm -f %s\\n' \"$0\" | make -sf -", false},
 	{"git-hook", "git",
 	 "git init -q r && cd r && printf '#!/bin/sh\\nrm -f %s\\n' \"$0\" >.git/hooks/pre-commit && "
 	 "chmod +x .git/hooks/pre-commit && git -c user.name=x -c user.email=x@x commit -q "
-	 "--allow-empty -m x"},
-	{"git-clean", "git", "cd \"${0%/*}\" && git init -q . && git clean -fdq"},
+	 "--allow-empty -m x",
+	 false},
+	{"git-clean", "git", "cd \"${0%/*}\" && git init -q . && git clean -fdq", false},
 	{"npm-postinstall", "npm",
 	 "mkdir p && cd p && echo \"{\\\"scripts\\\":{\\\"postinstall\\\":\\\"rm -f $0\\\"}}\" "
-	 ">package.json && HOME=$PWD npm install --offline --no-audit --no-fund"},
-	{"tmux-server", "tmux", "TMUX_TMPDIR=$PWD tmux -L x new-session -d \"rm -f $0\""},
+	 ">package.json && HOME=$PWD npm install --offline --no-audit --no-fund",
+	 false},
+	{"tmux-server", "tmux", "TMUX_TMPDIR=$PWD tmux -L x new-session -d \"rm -f $0\"", false},
 };
 
 /* Whether the search path has a program. */
@@ -853,7 +874,7 @@ static void run_hand(struct live *live)
 	event = wait_for_kill(live, outcome.pid);
 	check(event, "no event with verdict kill; exit status %d: %s", outcome.status, outcome.output);
 	expect_text(event, "rule", "killed");
-	if (on_lsm(live, member_text(event, "op")))
+	if (on_lsm(live, hand->writes ? "overwrite" : member_text(event, "op")))
 		check(is_whole(file), "killed, and the file is lost all the same");
 }
 
@@ -962,6 +983,14 @@ const struct actor evasion_actors[] = {
 		}                                                           \
 	}
 
+#define PASSED(name, reach)                                                                      \
+	{                                                                                        \
+		"evasion-passed-descriptor-" name, NEEDS_DAEMON, run_passed, &(const struct way) \
+		{                                                                                \
+			name, reach, false                                                       \
+		}                                                                                \
+	}
+
 #define HAND(number, name)                                                 \
 	{                                                                  \
 		"evasion-by-" name, NEEDS_DAEMON, run_hand, &hands[number] \
@@ -995,15 +1024,17 @@ const struct row evasion_rows[] = {
 	WAY("daemon", STOPPED, true),
 	WAY("namespaces", STOPPED, true),
 	WAY("nested-namespaces", STOPPED, true),
-	WAY("write", OPEN, false),
-	WAY("shared-mapping", OPEN, false),
-	WAY("copy-file-range", OPEN, false),
-	WAY("sendfile", OPEN, false),
-	WAY("splice", OPEN, false),
+	WAY("write", LSM_WRITES, false),
+	WAY("shared-mapping", LSM_WRITES, false),
+	WAY("copy-file-range", LSM_WRITES, false),
+	WAY("sendfile", LSM_WRITES, false),
+	WAY("splice", LSM_WRITES, false),
 	{"evasion-x32", NEEDS_DAEMON, run_x32, NULL},
 	{"evasion-io-uring-truncate", NEEDS_DAEMON | NEEDS_URING, run_victim, "victim_uring"},
 	{"evasion-32-bit-truncate", NEEDS_DAEMON | NEEDS_32BIT, run_victim, "victim_32"},
-	{"evasion-passed-descriptor", NEEDS_DAEMON, run_passed, NULL},
+	PASSED("truncate", STOPPED),
+	PASSED("write", LSM_WRITES),
+	PASSED("mapping", OPEN),
 	{"evasion-overlay", NEEDS_DAEMON, run_overlay, NULL},
 	{"evasion-swapped-name", NEEDS_DAEMON | NEEDS_LSM, run_swap, NULL},
 	{"evasion-background", NEEDS_DAEMON, run_background, NULL},
