@@ -239,7 +239,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	error = list_users(policy, &users, &kernel.user_count);
 	kernel.users = users;
 	if (!error)
-		error = guard_arm_writes(engine->guard, true, wants(policy, OP_OVERWRITE, VERDICT_HOLD));
+		error = guard_arm_overwrite(engine->guard, wants(policy, OP_OVERWRITE, VERDICT_HOLD));
 	if (!error)
 		error = guard_set_policy(engine->guard, &kernel);
 	if (error)

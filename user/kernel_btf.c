@@ -5,6 +5,7 @@
 
 #include <linux/btf.h>
 
+#include "buffer.h"
 #include "util.h"
 
 #define KERNEL_BTF "/sys/kernel/btf/vmlinux"
@@ -86,7 +87,9 @@ static int index_type(struct kernel_btf *btf, const struct btf_type *type, uint3
 	uint32_t kind = BTF_INFO_KIND(type->info), slot;
 
 	/* Tracepoints are typedefs: btf_trace_ and the name. */
-	if (kind != BTF_KIND_FUNC && kind != BTF_KIND_TYPEDEF)
+	if (kind != BTF_KIND_FUNC && kind != BTF_KIND_TYPEDEF && kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION)
+		return 0;
+	if (!*name_of(btf, type))
 		return 0;
 	if (++btf->indexed > SLOTS / 2)
 		return -EPROTO;
@@ -179,19 +182,158 @@ void kernel_btf_free(struct kernel_btf *btf)
 	free(btf);
 }
 
-struct kernel_function kernel_btf_find(const struct kernel_btf *btf, const char *name)
+/* The first type of that name and one of two kinds; 0: there is none. */
+static uint32_t find_type(const struct kernel_btf *btf, const char *name, uint32_t kind, uint32_t other_kind)
 {
-	struct kernel_function found = {};
-
 	for (uint32_t slot = hash_name(name); btf->slots[slot]; slot = (slot + 1) & (SLOTS - 1)) {
 		const struct btf_type *type = type_by_id(btf, btf->slots[slot]);
+		uint32_t found = BTF_INFO_KIND(type->info);
 
-		if (!streq(name_of(btf, type), name))
-			continue;
-		found.id = btf->slots[slot];
-		if (BTF_INFO_KIND(type->info) == BTF_KIND_FUNC && type->type && type->type < btf->count)
-			found.arguments = BTF_INFO_VLEN(type_by_id(btf, type->type)->info);
-		return found;
+		if ((found == kind || found == other_kind) && streq(name_of(btf, type), name))
+			return btf->slots[slot];
 	}
+	return 0;
+}
+
+struct kernel_function kernel_btf_find(const struct kernel_btf *btf, const char *name)
+{
+	struct kernel_function found = {.id = find_type(btf, name, BTF_KIND_FUNC, BTF_KIND_TYPEDEF)};
+	const struct btf_type *type;
+
+	if (!found.id)
+		return found;
+	type = type_by_id(btf, found.id);
+	if (BTF_INFO_KIND(type->info) == BTF_KIND_FUNC && type->type && type->type < btf->count)
+		found.arguments = BTF_INFO_VLEN(type_by_id(btf, type->type)->info);
 	return found;
+}
+
+/* --- an extract --- */
+
+struct extract {
+	const struct kernel_btf *from;
+	uint32_t *new_ids; /* by the kernel's id; 0: not taken */
+	uint32_t *taken; /* the kernel's ids in the order of the new ones, from 1 */
+	uint32_t count;
+	uint32_t pointer; /* the new id of the one pointer there is: nothing follows them */
+	struct buffer types, names;
+};
+
+static uint32_t take_type(struct extract *extract, uint32_t id)
+{
+	const struct btf_type *type;
+	uint32_t kind;
+
+	if (!id || id >= extract->from->count)
+		return 0;
+	if (extract->new_ids[id])
+		return extract->new_ids[id];
+	type = type_by_id(extract->from, id);
+	kind = BTF_INFO_KIND(type->info);
+	if (kind == BTF_KIND_FUNC_PROTO)
+		return 0;
+	if (kind == BTF_KIND_PTR && extract->pointer)
+		return extract->pointer;
+	extract->taken[++extract->count] = id;
+	extract->new_ids[id] = extract->count;
+	if (kind == BTF_KIND_PTR)
+		extract->pointer = extract->count;
+	return extract->count;
+}
+
+static uint32_t take_name(struct extract *extract, uint32_t offset)
+{
+	const char *name = extract->from->names + offset;
+	uint32_t at = (uint32_t)extract->names.length;
+
+	if (!offset || name >= extract->from->names_end)
+		return 0;
+	buffer_add(&extract->names, name, strlen(name) + 1);
+	return at;
+}
+
+static void copy_members(struct extract *extract, const struct btf_type *type)
+{
+	const struct btf_member *members = (const struct btf_member *)(type + 1);
+
+	for (uint32_t i = 0; i < BTF_INFO_VLEN(type->info); i++) {
+		struct btf_member member = {.name_off = take_name(extract, members[i].name_off),
+					    .type = take_type(extract, members[i].type),
+					    .offset = members[i].offset};
+
+		buffer_add(&extract->types, &member, sizeof(member));
+	}
+}
+
+/* Writes one type, and takes those that it is made of. */
+static void copy_type(struct extract *extract, const struct btf_type *type)
+{
+	const struct btf_array *array = (const struct btf_array *)(type + 1);
+	struct btf_type copy = {.name_off = take_name(extract, type->name_off), .info = type->info, .size = type->size};
+	uint32_t kind = BTF_INFO_KIND(type->info);
+
+	switch (kind) {
+	case BTF_KIND_PTR:
+		copy.type = 0;
+		break;
+	case BTF_KIND_TYPEDEF:
+	case BTF_KIND_VOLATILE:
+	case BTF_KIND_CONST:
+	case BTF_KIND_RESTRICT:
+	case 18: /* BTF_KIND_TYPE_TAG */
+		copy.type = take_type(extract, type->type);
+		break;
+	case BTF_KIND_ENUM:
+	case 19: /* BTF_KIND_ENUM64 */
+		copy.info &= ~0xffffu; /* its values are asked for by nobody */
+		break;
+	}
+	buffer_add(&extract->types, &copy, sizeof(copy));
+	if (kind == BTF_KIND_INT) {
+		buffer_add(&extract->types, type + 1, sizeof(uint32_t));
+	} else if (kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION) {
+		copy_members(extract, type);
+	} else if (kind == BTF_KIND_ARRAY) {
+		struct btf_array element = {take_type(extract, array->type), take_type(extract, array->index_type),
+					    array->nelems};
+
+		buffer_add(&extract->types, &element, sizeof(element));
+	}
+}
+
+static int write_extract(const struct extract *extract, int fd)
+{
+	struct btf_header header = {.magic = BTF_MAGIC,
+				    .version = BTF_VERSION,
+				    .hdr_len = sizeof(header),
+				    .type_len = (uint32_t)extract->types.length,
+				    .str_off = (uint32_t)extract->types.length,
+				    .str_len = (uint32_t)extract->names.length};
+
+	if (write(fd, &header, sizeof(header)) != (ssize_t)sizeof(header) ||
+	    write(fd, extract->types.data, extract->types.length) != (ssize_t)extract->types.length ||
+	    write(fd, extract->names.data, extract->names.length) != (ssize_t)extract->names.length)
+		return -EIO;
+	return 0;
+}
+
+int kernel_btf_extract(const struct kernel_btf *btf, const char *const *names, size_t count, int fd)
+{
+	_cleanup_free_ uint32_t *new_ids = calloc(btf->count, sizeof(*new_ids));
+	_cleanup_free_ uint32_t *taken = calloc(btf->count + 1, sizeof(*taken));
+	struct extract extract = {.from = btf, .new_ids = new_ids, .taken = taken};
+	int error;
+
+	if (!new_ids || !taken)
+		return -ENOMEM;
+	buffer_char(&extract.names, '\0');
+	for (size_t i = 0; i < count; i++)
+		take_type(&extract, find_type(btf, names[i], BTF_KIND_STRUCT, BTF_KIND_UNION));
+	/* What is taken grows meanwhile, by what these are made of. */
+	for (uint32_t i = 1; i <= extract.count; i++)
+		copy_type(&extract, type_by_id(btf, taken[i]));
+	error = extract.types.error || extract.names.error ? -ENOMEM : write_extract(&extract, fd);
+	buffer_free(&extract.types);
+	buffer_free(&extract.names);
+	return error;
 }

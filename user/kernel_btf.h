@@ -25,4 +25,12 @@ void kernel_btf_free(struct kernel_btf *btf);
 
 struct kernel_function kernel_btf_find(const struct kernel_btf *btf, const char *name);
 
+/*
+ * kernel_btf_extract - writes BTF with the structures and unions of these names and all that they contain
+ *
+ * Pointers in it lead nowhere: relocations ask where a member lies, never what a pointer points to. Ids are not those
+ * of the kernel. -ENOMEM, -EIO.
+ */
+int kernel_btf_extract(const struct kernel_btf *btf, const char *const *names, size_t count, int fd);
+
 #endif

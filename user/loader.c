@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "maps.h"
@@ -14,17 +15,22 @@
 #define RING_BYTES (32u << 20)
 #define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
 
+/* What is loaded: at the start, or later into an object of its own with the same maps. */
+enum stage { STAGE_START = 0, STAGE_OVERWRITE = 1, STAGE_LIBPQ = 2, STAGE_COUNT = 3 };
+
 struct guard {
 	struct reprieve *skel;
 	struct guard_tier tiers[OP_COUNT];
 	struct bpf_link **links;
 	size_t link_count;
-	struct bpf_link *open, *write; /* of guard_file_open and guard_file_permission, while they are armed */
 	struct bpf_link *results[RESULT_LINKS]; /* of the programs that learn results, while those are armed */
 	size_t result_count;
 	bool results_armed;
 	__u32 fexits; /* mask of 1 << enum op: there is a program for its result */
 	bool lsm; /* the lsm tier guards files; otherwise the signal tier does */
+	struct kernel_facts facts; /* without the kernel's BTF */
+	struct reprieve *late[STAGE_COUNT]; /* programs loaded after the start */
+	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	size_t ring_bytes;
@@ -33,12 +39,12 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_WRITES = 2, /* there, while a rule asks for it: see guard_arm_writes */
+	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
 	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
 	NEED_BY_HAND = 5, /* attached where and when it is asked for */
-	NEED_COOKIE = 6, /* attached to each library as it is found, where a probe has a cookie */
-	NEED_NO_COOKIE = 7, /* there, where it has none */
+	NEED_COOKIE = 6, /* loaded with the first library, attached to each, where a probe has a cookie */
+	NEED_NO_COOKIE = 7, /* the same where it has none */
 };
 
 /* Every program, and when it is armed. */
@@ -61,8 +67,8 @@ static const struct program_row program_rows[] = {
 	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename"},
 	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate"},
 	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate"},
-	{"guard_file_open", NEED_LSM_WRITES, "bpf_lsm_file_open"},
-	{"guard_file_permission", NEED_LSM_WRITES, "bpf_lsm_file_permission"},
+	{"guard_file_open", NEED_LSM, "bpf_lsm_file_open"},
+	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission"},
 	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security"},
 	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill"},
 	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check"},
@@ -209,20 +215,29 @@ static void set_constants(struct reprieve *skel, const struct kernel_facts *fact
 struct arming {
 	const struct kernel_facts *facts;
 	const struct guard_options *options;
+	enum stage stage;
 	bool lsm;
 	bool signal;
 };
+
+static enum stage stage_of(const struct program_row *row)
+{
+	if (row->need == NEED_LSM_OVERWRITE)
+		return STAGE_OVERWRITE;
+	return row->need == NEED_COOKIE || row->need == NEED_NO_COOKIE ? STAGE_LIBPQ : STAGE_START;
+}
 
 static bool is_wanted(const struct arming *arming, const struct program_row *row)
 {
 	bool cookie = arming->facts->cookie.result == PROBE_WORKS;
 
-	if (row->btf_function && !kernel_btf_find(arming->facts->btf, row->btf_function).id)
+	if (stage_of(row) != arming->stage ||
+	    (row->btf_function && !kernel_btf_find(arming->facts->btf, row->btf_function).id))
 		return false;
 	switch (row->need) {
 	case NEED_LSM:
 		return arming->lsm;
-	case NEED_LSM_WRITES:
+	case NEED_LSM_OVERWRITE:
 		return arming->lsm;
 	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
@@ -312,7 +327,7 @@ static int attach_fexits(struct guard *guard)
 
 		if (!bpf_program__autoload(program) || program_row(bpf_program__name(program))->need != NEED_RESULTS)
 			continue;
-		link = bpf_program__attach(program);
+		link = bpf_program__attach_trace(program);
 		if (!link)
 			return -errno;
 		guard->results[guard->result_count++] = link;
@@ -340,26 +355,14 @@ int guard_arm_results(struct guard *guard, bool arm)
 	return error;
 }
 
-static int arm_link(struct bpf_program *program, bool arm, struct bpf_link **link)
+/* Programs of our own kinds have lost their handler when they were loaded. */
+static struct bpf_link *attach_program(struct bpf_program *program)
 {
-	if (!bpf_program__autoload(program))
-		return 0;
-	if (!arm) {
-		bpf_link__destroy(*link);
-		*link = NULL;
-	} else if (!*link) {
-		*link = bpf_program__attach(program);
-		if (!*link)
-			return -errno;
-	}
-	return 0;
-}
+	enum bpf_prog_type type = bpf_program__type(program);
 
-int guard_arm_writes(struct guard *guard, bool open, bool write)
-{
-	int error = arm_link(guard->skel->progs.guard_file_open, open, &guard->open);
-
-	return error ? error : arm_link(guard->skel->progs.guard_file_permission, write, &guard->write);
+	if (type == BPF_PROG_TYPE_LSM || type == BPF_PROG_TYPE_TRACING)
+		return bpf_program__attach_trace(program);
+	return bpf_program__attach(program);
 }
 
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
@@ -368,12 +371,10 @@ static int attach_one(struct guard *guard, struct bpf_program *program, const st
 
 	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || streq(row->name, "exit_call"))
 		return 0;
-	if (row->need == NEED_LSM_WRITES)
-		return guard_arm_writes(guard, true, false);
 	if (streq(row->name, "enter_call"))
 		error = attach_entries(guard);
 	else
-		error = keep_link(guard, bpf_program__attach(program));
+		error = keep_link(guard, attach_program(program));
 	if (error)
 		log_error("cannot attach %s: %s", row->name, strerror(-error));
 	return error;
@@ -401,26 +402,202 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return vfprintf(stderr, format, args);
 }
 
-static int open_skeleton(struct guard *guard, const struct arming *arming)
+static int open_skeleton(struct guard *guard, const struct arming *arming, const char *btf_path,
+			 struct reprieve **ret_skel)
 {
-	int cpus = libbpf_num_possible_cpus();
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = btf_path);
+	struct reprieve *skel = reprieve__open_opts(&options);
+	int cpus = libbpf_num_possible_cpus(), error = 0;
 	struct bpf_program *program;
 
-	guard->skel = reprieve__open();
-	if (!guard->skel)
+	if (!skel)
 		return -errno;
-	set_constants(guard->skel, arming->facts);
-	if (bpf_map__set_max_entries(guard->skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
-	    bpf_map__set_max_entries(guard->skel->maps.ring, guard->ring_bytes))
-		return -EINVAL;
-	bpf_object__for_each_program (program, guard->skel->obj) {
+	set_constants(skel, arming->facts);
+	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
+	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
+		error = -EINVAL;
+	bpf_object__for_each_program (program, skel->obj) {
 		const struct program_row *row = program_row(bpf_program__name(program));
 
-		if (!row)
-			return -ENOENT;
-		bpf_program__set_autoload(program, is_wanted(arming, row));
+		if (row)
+			bpf_program__set_autoload(program, is_wanted(arming, row));
+		else
+			error = -ENOENT;
+	}
+	if (error)
+		reprieve__destroy(skel);
+	else
+		*ret_skel = skel;
+	return error;
+}
+
+/* Maps of the object loaded at the start, for one that comes later. */
+static int share_maps(struct reprieve *from, struct reprieve *to)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, from->obj)
+	{
+		struct bpf_map *same = bpf_object__find_map_by_name(to->obj, bpf_map__name(map));
+
+		if (!same || bpf_map__reuse_fd(same, bpf_map__fd(map)))
+			return -EINVAL;
 	}
 	return 0;
+}
+
+/*
+ * --- the kernel's types, by our own index of them ---
+ *
+ * libbpf would parse all of the kernel's BTF and walk it once for each structure and each function that is named: most of
+ * the time that a start takes. So it gets an extract for its relocations, and handlers of our own for the kinds of
+ * programs that it would look functions up for.
+ */
+struct kind {
+	const char *section;
+	const char *prefix; /* of the function in BTF */
+	enum bpf_prog_type type;
+	enum bpf_attach_type attach_type;
+	const struct kernel_btf *btf;
+	int handler;
+};
+
+static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
+{
+	const struct kind *kind = (const struct kind *)cookie;
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
+	options->attach_btf_id = kernel_btf_find(kind->btf, name).id;
+	options->expected_attach_type = kind->attach_type;
+	if (!options->attach_btf_id)
+		return -ENOENT;
+	bpf_program__set_expected_attach_type(program, kind->attach_type);
+	return bpf_program__set_type(program, kind->type);
+}
+
+#define KINDS 4
+
+/* libbpf (seen with 1.1) frees its list of handlers with the last one, and uses it again at the next: so one that serves
+ * no program stays. */
+static int keep_handlers(void)
+{
+	static int kept;
+
+	if (!kept)
+		kept = libbpf_register_prog_handler("reprieve/", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, NULL);
+	return MIN(kept, 0);
+}
+
+static int register_kinds(const struct kernel_btf *btf, struct kind kinds[KINDS])
+{
+	const struct kind known[KINDS] = {
+		{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC, btf, 0},
+		{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, btf, 0},
+		{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, btf, 0},
+		{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, btf, 0},
+	};
+
+	if (keep_handlers() < 0)
+		return keep_handlers();
+
+	for (size_t i = 0; i < KINDS; i++) {
+		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)&kinds[i],
+			    .prog_prepare_load_fn = prepare_load);
+
+		kinds[i] = known[i];
+		/* Until it is loaded a program is of a kind for which libbpf asks for no BTF of the kernel's. */
+		kinds[i].handler =
+			libbpf_register_prog_handler(known[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
+		if (kinds[i].handler < 0)
+			return kinds[i].handler;
+	}
+	return 0;
+}
+
+static void forget_kinds(struct kind kinds[KINDS])
+{
+	for (size_t i = 0; i < KINDS; i++)
+		if (kinds[i].handler > 0)
+			libbpf_unregister_prog_handler(kinds[i].handler);
+}
+
+/* What the programs' own BTF names and the kernel knows, into a file without a name. */
+static int write_types(const struct kernel_btf *kernel, const struct btf *own, int fd)
+{
+	_cleanup_free_ const char **names = calloc(btf__type_cnt(own), sizeof(*names));
+	size_t count = 0;
+
+	if (!names)
+		return -ENOMEM;
+	for (uint32_t id = 1; id < btf__type_cnt(own); id++) {
+		const struct btf_type *type = btf__type_by_id(own, id);
+
+		if (btf_is_composite(type) && type->name_off)
+			names[count++] = btf__name_by_offset(own, type->name_off);
+	}
+	return kernel_btf_extract(kernel, names, count, fd);
+}
+
+static int load_skeleton(struct guard *guard, const struct arming *arming, struct reprieve **ret_skel)
+{
+	_cleanup_close_ int fd = memfd_create("reprieve-types", MFD_CLOEXEC);
+	struct reprieve *skel = NULL;
+	struct kind kinds[KINDS] = {};
+	char path[64];
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	error = register_kinds(arming->facts->btf, kinds);
+	if (!error)
+		error = open_skeleton(guard, arming, path, &skel);
+	if (!error)
+		error = write_types(arming->facts->btf, bpf_object__btf(skel->obj), fd);
+	if (!error && arming->stage != STAGE_START)
+		error = share_maps(guard->skel, skel);
+	if (!error)
+		error = reprieve__load(skel);
+	forget_kinds(kinds);
+	if (error)
+		reprieve__destroy(skel);
+	else
+		*ret_skel = skel;
+	return error;
+}
+
+/* Loads the programs of a later stage, where they are not yet. */
+static int load_late(struct guard *guard, enum stage stage)
+{
+	struct arming arming = {.facts = &guard->facts, .stage = stage, .lsm = guard->lsm, .signal = !guard->lsm};
+	int error;
+
+	if (guard->late[stage])
+		return 0;
+	error = kernel_btf_new(&guard->facts.btf);
+	if (!error)
+		error = load_skeleton(guard, &arming, &guard->late[stage]);
+	probe_done(&guard->facts);
+	return error;
+}
+
+int guard_arm_overwrite(struct guard *guard, bool arm)
+{
+	int error = 0;
+
+	if (guard->tiers[OP_OVERWRITE].tier != TIER_LSM || arm == !!guard->overwrite)
+		return 0;
+	if (!arm) {
+		bpf_link__destroy(guard->overwrite);
+		guard->overwrite = NULL;
+		return 0;
+	}
+	error = load_late(guard, STAGE_OVERWRITE);
+	if (error)
+		return error;
+	guard->overwrite = bpf_program__attach_trace(guard->late[STAGE_OVERWRITE]->progs.guard_file_permission);
+	return guard->overwrite ? 0 : -errno;
 }
 
 static int map_policies(struct guard *guard)
@@ -452,9 +629,9 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 		goto fail;
 	guard->lsm = arming.lsm;
 	guard->fexits = known_results(facts);
-	error = open_skeleton(guard, &arming);
-	if (!error)
-		error = reprieve__load(guard->skel);
+	guard->facts = *facts;
+	guard->facts.btf = NULL;
+	error = load_skeleton(guard, &arming, &guard->skel);
 	if (!error)
 		error = map_policies(guard);
 	if (!error)
@@ -477,12 +654,13 @@ void guard_free(struct guard *guard)
 	for (size_t i = 0; i < guard->link_count; i++)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
-	bpf_link__destroy(guard->open);
-	bpf_link__destroy(guard->write);
+	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
 		bpf_link__destroy(guard->results[--guard->result_count]);
 	if (guard->policies)
 		munmap(guard->policies, 2 * sizeof(*guard->policies));
+	for (size_t i = 0; i < STAGE_COUNT; i++)
+		reprieve__destroy(guard->late[i]);
 	reprieve__destroy(guard->skel);
 	free(guard);
 }
@@ -659,16 +837,23 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, options);
 	size_t before = guard->link_count;
+	struct reprieve *skel;
+	int error = load_late(guard, STAGE_LIBPQ);
 
+	if (error) {
+		log_warning("%s: the programs for its probes cannot be loaded: %s; its statements are not seen",
+			    library->name, strerror(-error));
+		return error;
+	}
+	skel = guard->late[STAGE_LIBPQ];
 	for (enum libpq_function i = 1; i < PQ_FUNCTION_COUNT; i++) {
 		struct bpf_link *link;
-		int error;
 
 		if (!(library->functions.probe & (1u << i)))
 			continue;
-		if (guard->skel->rodata->has_cookie)
+		if (skel->rodata->has_cookie)
 			options.bpf_cookie = (__u64)i << 32 | (__u32)library->id;
-		link = bpf_program__attach_uprobe_opts(libpq_program(guard->skel, i), -1, library->path,
+		link = bpf_program__attach_uprobe_opts(libpq_program(skel, i), -1, library->path,
 						       library->functions.place[i].offset, &options);
 		error = keep_link(guard, link);
 		if (error) {

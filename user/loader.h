@@ -45,11 +45,10 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms the hooks that every open for writing (`open`: also what keeps sessions off the daemon's own files)
- * and every read and write (`write`: only where a rule may stop an overwrite) of the machine pass. The first is armed
- * from the load on. Nothing to do on other tiers.
+ * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule may
+ * stop an overwrite. Nothing to do on other tiers.
  */
-int guard_arm_writes(struct guard *guard, bool open, bool write);
+int guard_arm_overwrite(struct guard *guard, bool arm);
 
 /*
  * guard_arm_results - arms or disarms what learns whether an operation succeeded
