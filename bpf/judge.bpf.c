@@ -194,7 +194,11 @@ __noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
 		if (byte && state == DFA_DEAD)
 			continue;
 		if (byte) {
-			state = dfa_step(&policy->dfa, state, swap_case(byte));
+			__u32 swapped = swap_case(byte);
+
+			/* 5.10 knows no bounds of an exclusive or: what the compiler cannot see through, it masks again. */
+			asm volatile("" : "+r"(swapped));
+			state = dfa_step(&policy->dfa, state, (__u8)swapped);
 			continue;
 		}
 		if (state != DFA_DEAD)

@@ -191,6 +191,7 @@ int actor_fill(__u32 slot);
 
 /* sql.bpf.c */
 int map_seen(__u64 file, __u32 flags);
+int map_inherit(__u32 parent, __u32 child);
 
 #define MAP_OF(name, map_type, key_type, value_type, entries) \
 	struct name##_map {                                   \
@@ -263,11 +264,11 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 }
 
 /* The same where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
+static __always_inline __u64 address_of(const void *pointer)
 {
 	__u64 address = 0;
 
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
 	return address;
 }
 

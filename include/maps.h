@@ -85,7 +85,8 @@ struct file_id {
 enum inspect_mode {
 	INSPECT_NEVER = 0,
 	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
-	INSPECT_STOPPED = 2, /* the process stands stopped meanwhile */
+	INSPECT_BEFORE_CONNECT =
+		2, /* the process stands stopped at a connect(2) until what it mapped is looked through */
 };
 
 /* For whom an answer to a hold is good. */

@@ -87,12 +87,16 @@ static void act_mapped(const struct event *event, void *userdata)
 {
 	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
+	struct span name = event_text(event, event->map.name);
+	struct libpq_wanted wanted = {event->map.dev, event->map.ino, name.data, name.length};
 
-	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
-			      probe_library, engine);
-	guard_inspected(engine->guard, &event->map);
-	if (event->map.flags & MAP_STOPPED)
+	if (event->map.flags & MAP_STOPPED) {
 		action_signal(&actor->process, SIGCONT);
+		return;
+	}
+	/* Of a file that could not be looked at the next mapping tells again. */
+	if (!libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, &wanted, probe_library, engine))
+		guard_inspected(engine->guard, &event->map);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -207,15 +211,15 @@ static int list_users(const struct policy *policy, struct guard_user **ret_users
 	return 0;
 }
 
-/* Where some rule may stop a statement, no file with a libpq in it may run unseen. */
+/* Where some rule does more than allow a statement, none may go unseen. */
 static enum inspect_mode inspect_mode(const struct engine *engine, const struct policy *policy)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
 		return INSPECT_NEVER;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action >= VERDICT_HOLD)
-			return INSPECT_STOPPED;
-	return policy_image(policy)->rules.default_verdict >= VERDICT_HOLD ? INSPECT_STOPPED : INSPECT_RUNNING;
+		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+			return INSPECT_BEFORE_CONNECT;
+	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW ? INSPECT_BEFORE_CONNECT : INSPECT_RUNNING;
 }
 
 /* Puts a policy in force in the kernel and here. Taken over on success. */
