@@ -27,19 +27,22 @@ struct {
 
 /* Stops the process where userspace has to learn more before it is right to go on. The stop comes before the record:
  * otherwise the answer could overtake it. */
-static __always_inline void sql_consult(struct scratch *scratch)
+static __always_inline void sql_consult(__u32 slot, struct scratch *scratch)
 {
 	struct record_sql *rec = &scratch->rec.sql;
 
-	if (bpf_send_signal(SIGSTOP)) {
-		count(COUNT_SIGNAL_FAILED);
-		rec->flags |= OP_ACT_FAILED;
-		return;
-	}
+	rec->exec_id = exec_id_current();
 	rec->flags |= OP_CONSULT;
+	held_put(slot);
+	if (!bpf_send_signal(SIGSTOP))
+		return;
+	held_end();
+	count(COUNT_SIGNAL_FAILED);
+	rec->flags &= ~OP_CONSULT;
+	rec->flags |= OP_ACT_FAILED;
 }
 
-static __always_inline void sql_act(struct scratch *scratch)
+static __always_inline void sql_act(__u32 slot, struct scratch *scratch)
 {
 	struct record_sql *rec = &scratch->rec.sql;
 
@@ -48,9 +51,10 @@ static __always_inline void sql_act(struct scratch *scratch)
 			rec->flags |= OP_OBSERVED;
 		return;
 	}
-	if (scratch->decision.uncertain &&
-	    (rec->verdict >= VERDICT_HOLD || rec->flags & (OP_TEXT_CUT | OP_TEXT_UNREAD))) {
-		sql_consult(scratch);
+	if ((scratch->decision.uncertain &&
+	     (rec->verdict >= VERDICT_HOLD || rec->flags & (OP_TEXT_CUT | OP_TEXT_UNREAD))) ||
+	    rec->verdict == VERDICT_HOLD || rec->verdict == VERDICT_DENY) {
+		sql_consult(slot, scratch);
 		return;
 	}
 	if (rec->verdict == VERDICT_KILL) {
@@ -60,8 +64,6 @@ static __always_inline void sql_act(struct scratch *scratch)
 		} else {
 			rec->flags |= OP_ACTED;
 		}
-	} else if (rec->verdict >= VERDICT_HOLD) {
-		rec->flags |= OP_WEAKENED;
 	}
 }
 
@@ -83,12 +85,14 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 		rec->rate = scratch->facts.rate;
 		if (scratch->decision.uncertain)
 			rec->flags |= OP_UNCERTAIN;
-		sql_act(scratch);
+		sql_act(slot, scratch);
 	}
 	count(COUNT_OPS + OP_SQL);
 	/* Nobody will answer a question that did not get through: what might have to be killed is, the rest goes on. */
-	if (emit(slot, rec->flags & (OP_ACTED | OP_CONSULT)) && rec->flags & OP_CONSULT)
-		bpf_send_signal(rec->verdict == VERDICT_KILL ? SIGKILL : SIGCONT);
+	if (emit(slot, rec->flags & (OP_ACTED | OP_CONSULT)) && rec->flags & OP_CONSULT) {
+		held_end();
+		bpf_send_signal(rec->verdict >= VERDICT_HOLD ? SIGKILL : SIGCONT);
+	}
 	scratch_release(slot);
 	return 0;
 }
@@ -106,12 +110,13 @@ static __always_inline struct scratch *sql_begin(struct pt_regs *ctx, __u32 func
 	if (!bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP(ctx)))
 		scratch->rec.sql.caller = caller - PT_REGS_IP(ctx);
 	if (has_cookie)
-		scratch->rec.sql.library = bpf_get_attach_cookie(ctx);
+		scratch->rec.sql.library = (__u32)bpf_get_attach_cookie(ctx);
 	*ret_slot = slot;
 	return scratch;
 }
 
-#define SCAN_CHUNK 64
+#define SCAN_CHUNK 16
+#define SCAN_BLOCK 256
 
 /* The next bytes of the text, from `at`. A function of its own, so that the verifier walks it once. */
 __noinline int sql_scan_chunk(__u32 slot, __u32 at)
@@ -135,6 +140,20 @@ __noinline int sql_scan_chunk(__u32 slot, __u32 at)
 	return 0;
 }
 
+__noinline int sql_scan_block(__u32 slot, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	for (long i = 0; i < SCAN_BLOCK / SCAN_CHUNK; i++) {
+		if (at + i * SCAN_CHUNK >= scratch->rec.sql.text_length)
+			break;
+		sql_scan_chunk(slot, at + i * SCAN_CHUNK);
+	}
+	return 0;
+}
+
 /* Scans the text in the slot: nonzero where some word of it can do harm. */
 static __always_inline int sql_scan_slot(__u32 slot, struct scratch *scratch)
 {
@@ -144,10 +163,10 @@ static __always_inline int sql_scan_slot(__u32 slot, struct scratch *scratch)
 	scratch->scan_hash = state.hash;
 	scratch->scan_hit = state.hit;
 	scratch->scan_last = state.last;
-	for (long i = 0; i < SQL_BYTES / SCAN_CHUNK; i++) {
-		if (i * SCAN_CHUNK >= scratch->rec.sql.text_length)
+	for (long i = 0; i < SQL_BYTES / SCAN_BLOCK; i++) {
+		if (i * SCAN_BLOCK >= scratch->rec.sql.text_length)
 			break;
-		sql_scan_chunk(slot, i * SCAN_CHUNK);
+		sql_scan_block(slot, i * SCAN_BLOCK);
 	}
 	state.hash = scratch->scan_hash;
 	state.hit = scratch->scan_hit;
@@ -255,8 +274,7 @@ int pq_exec_prepared(struct pt_regs *ctx)
 }
 
 /* A function of the server called by its number: large objects are deleted and cut this way, without any text. */
-SEC("uprobe")
-int pq_fn(struct pt_regs *ctx)
+static __always_inline int sql_function(struct pt_regs *ctx)
 {
 	__u32 function = PT_REGS_PARM2(ctx);
 	struct scratch *scratch;
@@ -271,6 +289,32 @@ int pq_fn(struct pt_regs *ctx)
 	else
 		scratch->rec.sql.flags |= OP_TEXT_CLEAR;
 	return sql_end(slot, scratch);
+}
+
+SEC("uprobe")
+int pq_fn(struct pt_regs *ctx)
+{
+	return sql_function(ctx);
+}
+
+/*
+ * One program for all of these, where the kernel hands a probe its cookie: which library it stands in, and above that
+ * on which function. The others are for kernels without.
+ */
+SEC("uprobe")
+int pq_call(struct pt_regs *ctx)
+{
+	__u32 function = bpf_get_attach_cookie(ctx) >> 32;
+
+	if (!maybe_member(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	if (function == PQ_FN)
+		return sql_function(ctx);
+	if (function == PQ_SEND_QUERY_PREPARED || function == PQ_EXEC_PREPARED)
+		return sql_prepared(ctx, function);
+	if (function == PQ_SEND_PREPARE || function == PQ_PREPARE)
+		return sql_text(ctx, function, PT_REGS_PARM3(ctx));
+	return sql_text(ctx, function, PT_REGS_PARM2(ctx));
 }
 
 /*
@@ -317,15 +361,6 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
-}
-
-/* As number_of() in reprieve.bpf.h, where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
-{
-	__u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
-	return address;
 }
 
 SEC("lsm/mmap_file")

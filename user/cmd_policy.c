@@ -33,9 +33,6 @@ static int print_json(json_t *object)
 	return EXIT_DONE;
 }
 
-/* A class that no rule can name. No class at all would say that nobody looked at the statement. */
-#define SQL_LOOKED_AT (1u << (SQL_CLASS_COUNT - 1))
-
 /* ---- check ---- */
 
 /* Which tier serves which operation here. The only place that needs root and the kernel. */
@@ -47,10 +44,11 @@ static int kernel_tiers(struct tier_table *ret_tiers)
 
 	if (geteuid() != 0)
 		return -EPERM;
-	error = probe_kernel(&facts);
+	error = probe_kernel(PROBE_THOROUGH, &facts);
 	if (error)
 		return error;
 	guard_plan(&facts, false, plan);
+	probe_done(&facts);
 	for (size_t i = 0; i < OP_COUNT; i++)
 		ret_tiers->by_op[i] = plan[i].tier;
 	return 0;
@@ -416,7 +414,8 @@ static int classify(const char *sql, struct policy_question *question, struct sq
 	sql_classifier_free(classifier);
 	if (error)
 		return error;
-	question->sql = ret_judgement->classes | SQL_LOOKED_AT;
+	question->sql = ret_judgement->classes;
+	question->sql_given = true;
 	question->tables = (const char *const *)ret_judgement->tables;
 	question->table_count = ret_judgement->table_count;
 	return 0;

@@ -6,20 +6,25 @@
 #include <sys/wait.h>
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "maps.h"
 #include "reprieve.skel.h"
 
 #define RING_BYTES (32u << 20)
+#define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
 
 struct guard {
 	struct reprieve *skel;
 	struct guard_tier tiers[OP_COUNT];
 	struct bpf_link **links;
 	size_t link_count;
-	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
+	struct bpf_link *open, *write; /* of guard_file_open and guard_file_permission, while they are armed */
+	struct bpf_link *results[RESULT_LINKS]; /* of the programs that learn results, while those are armed */
+	size_t result_count;
+	bool results_armed;
+	__u32 fexits; /* mask of 1 << enum op: there is a program for its result */
+	bool lsm; /* the lsm tier guards files; otherwise the signal tier does */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	size_t ring_bytes;
@@ -28,66 +33,75 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where the kernel tells a program the registers; see guard_arm_overwrite */
-	NEED_FEXIT = 3, /* there, where fexit works */
+	NEED_LSM_WRITES = 2, /* there, while a rule asks for it: see guard_arm_writes */
+	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
-	NEED_BY_HAND = 5, /* attached to each library as it is found */
+	NEED_BY_HAND = 5, /* attached where and when it is asked for */
+	NEED_COOKIE = 6, /* attached to each library as it is found, where a probe has a cookie */
+	NEED_NO_COOKIE = 7, /* there, where it has none */
 };
 
-/* Every program, when it is armed, and what it is attached to where its section does not say. */
+/* Every program, and when it is armed. */
 struct program_row {
 	const char *name;
 	enum need need;
-	const char *tracepoint; /* of "syscalls" */
 	const char *btf_function; /* armed only where the kernel's BTF has it */
-	bool optional; /* its absence is no loss on kernels that do not have the system call */
 };
 
 static const struct program_row program_rows[] = {
-	{"process_fork", NEED_ALWAYS, NULL, NULL, false},
-	{"process_exec", NEED_ALWAYS, NULL, NULL, false},
-	{"process_exit", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_made", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_gone", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_attached", NEED_ALWAYS, NULL, NULL, false},
-	{"snapshot", NEED_BY_HAND, NULL, NULL, false},
-	{"guard_unlink", NEED_LSM, NULL, "bpf_lsm_path_unlink", false},
-	{"guard_rmdir", NEED_LSM, NULL, "bpf_lsm_path_rmdir", false},
-	{"guard_rename", NEED_LSM, NULL, "bpf_lsm_path_rename", false},
-	{"guard_path_truncate", NEED_LSM, NULL, "bpf_lsm_path_truncate", false},
-	{"guard_file_truncate", NEED_LSM, NULL, "bpf_lsm_file_truncate", false},
-	{"guard_file_permission", NEED_LSM_OVERWRITE, NULL, "bpf_lsm_file_permission", false},
-	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
-	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
-	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
-	{"result_rename", NEED_FEXIT, NULL, "vfs_rename", false},
-	{"result_truncate", NEED_FEXIT, NULL, "do_truncate", false},
-	{"result_fallocate", NEED_FEXIT, NULL, "vfs_fallocate", false},
-	{"enter_unlink", NEED_SIGNAL, "sys_enter_unlink", NULL, true},
-	{"enter_unlinkat", NEED_SIGNAL, "sys_enter_unlinkat", NULL, false},
-	{"enter_rmdir", NEED_SIGNAL, "sys_enter_rmdir", NULL, true},
-	{"enter_rename", NEED_SIGNAL, "sys_enter_rename", NULL, true},
-	{"enter_renameat", NEED_SIGNAL, "sys_enter_renameat", NULL, true},
-	{"enter_renameat2", NEED_SIGNAL, "sys_enter_renameat2", NULL, false},
-	{"enter_truncate", NEED_SIGNAL, "sys_enter_truncate", NULL, false},
-	{"enter_ftruncate", NEED_SIGNAL, "sys_enter_ftruncate", NULL, false},
-	{"enter_fallocate", NEED_SIGNAL, "sys_enter_fallocate", NULL, false},
-	{"enter_creat", NEED_SIGNAL, "sys_enter_creat", NULL, true},
-	{"enter_open_call", NEED_SIGNAL, "sys_enter_open", NULL, true},
-	{"enter_openat", NEED_SIGNAL, "sys_enter_openat", NULL, false},
-	{"enter_openat2", NEED_SIGNAL, "sys_enter_openat2", NULL, true},
-	{"enter_mmap", NEED_SIGNAL, "sys_enter_mmap", NULL, false},
-	{"exit_call", NEED_SIGNAL, NULL, NULL, false}, /* attached once for each call above */
-	{"pq_send_query", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_query_params", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_prepare", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_query_prepared", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_fn", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec_params", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_prepare", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec_prepared", NEED_BY_HAND, NULL, NULL, false},
+	{"process_fork", NEED_ALWAYS, NULL},
+	{"process_exec", NEED_ALWAYS, NULL},
+	{"process_exit", NEED_ALWAYS, NULL},
+	{"cgroup_made", NEED_ALWAYS, NULL},
+	{"cgroup_gone", NEED_ALWAYS, NULL},
+	{"cgroup_attached", NEED_ALWAYS, NULL},
+	{"snapshot", NEED_BY_HAND, NULL},
+	{"guard_unlink", NEED_LSM, "bpf_lsm_path_unlink"},
+	{"guard_rmdir", NEED_LSM, "bpf_lsm_path_rmdir"},
+	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename"},
+	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate"},
+	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate"},
+	{"guard_file_open", NEED_LSM_WRITES, "bpf_lsm_file_open"},
+	{"guard_file_permission", NEED_LSM_WRITES, "bpf_lsm_file_permission"},
+	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security"},
+	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill"},
+	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check"},
+	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf"},
+	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount"},
+	{"map_file", NEED_LSM, "bpf_lsm_mmap_file"},
+	{"result_unlink", NEED_RESULTS, "vfs_unlink"},
+	{"result_rmdir", NEED_RESULTS, "vfs_rmdir"},
+	{"result_rename", NEED_RESULTS, "vfs_rename"},
+	{"result_truncate", NEED_RESULTS, "do_truncate"},
+	{"result_fallocate", NEED_RESULTS, "vfs_fallocate"},
+	{"enter_call", NEED_SIGNAL, NULL},
+	{"enter_mmap", NEED_SIGNAL, NULL},
+	{"exit_call", NEED_SIGNAL, NULL},
+	{"pq_call", NEED_COOKIE, NULL},
+	{"pq_send_query", NEED_NO_COOKIE, NULL},
+	{"pq_send_query_params", NEED_NO_COOKIE, NULL},
+	{"pq_send_prepare", NEED_NO_COOKIE, NULL},
+	{"pq_send_query_prepared", NEED_NO_COOKIE, NULL},
+	{"pq_fn", NEED_NO_COOKIE, NULL},
+	{"pq_exec", NEED_NO_COOKIE, NULL},
+	{"pq_exec_params", NEED_NO_COOKIE, NULL},
+	{"pq_prepare", NEED_NO_COOKIE, NULL},
+	{"pq_exec_prepared", NEED_NO_COOKIE, NULL},
 };
+
+/* The system calls that the signal tier stands at. One that this kernel does not have is no loss where that is usual. */
+struct syscall_row {
+	const char *name;
+	bool optional;
+};
+
+static const struct syscall_row syscall_rows[] = {
+	{"unlink", true},     {"unlinkat", false}, {"rmdir", true},	 {"rename", true},     {"renameat", true},
+	{"renameat2", false}, {"truncate", false}, {"ftruncate", false}, {"fallocate", false}, {"creat", true},
+	{"open", true},	      {"openat", false},   {"openat2", true},
+};
+
+_Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
 
 #define SIGNAL_NOTE "the call under way completes; not 32-bit programs, not io_uring; symlinks in names not resolved"
 
@@ -110,11 +124,14 @@ static const struct tier_row tier_rows[] = {
 	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
 	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
 	 SIGNAL_NOTE "; size before only for ftruncate"},
-	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
-	 "plain writes into a file and shared mappings are not seen"},
+	{OP_OVERWRITE, TIER_LSM, "file_open, file_permission, where a rule asks for it",
+	 "judged when the file is opened for writing, or at the first write through an older descriptor; shared mappings "
+	 "made before are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_RAWWRITE, TIER_LSM, "file_open of a block device, where a rule asks for it", ""},
+	{OP_EXEC, TIER_LSM, "bprm_check_security", ""},
 	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction",
-	 "a denial or a hold cannot be given yet"},
+	 "execve can no longer fail there: a denial ends the new program"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -156,11 +173,6 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 	for (size_t op = 0; op < OP_COUNT; op++)
 		if (ret_tiers[op].tier == TIER_LSM && !(known_results(facts) & 1u << op) && !*ret_tiers[op].note)
 			ret_tiers[op].note = "whether the call then succeeded is not learned";
-	/* The hook is not told what fallocate does: that is read from the system call's registers. */
-	if (ret_tiers[OP_OVERWRITE].tier == TIER_LSM && facts->pt_regs.result != PROBE_WORKS)
-		ret_tiers[OP_OVERWRITE] = (struct guard_tier){TIER_NONE, false, "nothing",
-							      "LSM programs of this kernel cannot read a system call's "
-							      "arguments (bpf_task_pt_regs, 5.15)"};
 }
 
 static const struct program_row *program_row(const char *name)
@@ -171,30 +183,19 @@ static const struct program_row *program_row(const char *name)
 	return NULL;
 }
 
-/* How many arguments a kernel function takes; -ENOENT where BTF does not know it. */
-static int function_arguments(struct btf *btf, const char *name)
+static void set_arguments(const struct kernel_btf *btf, const char *name, volatile const __u32 *to)
 {
-	int id = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
-	const struct btf_type *type;
+	__u32 count = kernel_btf_find(btf, name).arguments;
 
-	if (id < 0)
-		return -ENOENT;
-	type = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
-	return type ? btf_vlen(type) : -ENOENT;
-}
-
-static void set_arguments(struct btf *btf, const char *name, volatile const __u32 *to)
-{
-	int count = function_arguments(btf, name);
-
-	if (count > 0)
+	if (count)
 		*(__u32 *)to = count;
 }
 
-static void set_constants(struct reprieve *skel, struct btf *btf, const struct kernel_facts *facts)
+static void set_constants(struct reprieve *skel, const struct kernel_facts *facts)
 {
+	const struct kernel_btf *btf = facts->btf;
+
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
-	skel->rodata->known_results = known_results(facts);
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
@@ -206,24 +207,29 @@ static void set_constants(struct reprieve *skel, struct btf *btf, const struct k
 struct arming {
 	const struct kernel_facts *facts;
 	const struct guard_options *options;
-	struct btf *btf;
 	bool lsm;
 	bool signal;
 };
 
 static bool is_wanted(const struct arming *arming, const struct program_row *row)
 {
-	if (row->btf_function && function_arguments(arming->btf, row->btf_function) < 0)
+	bool cookie = arming->facts->cookie.result == PROBE_WORKS;
+
+	if (row->btf_function && !kernel_btf_find(arming->facts->btf, row->btf_function).id)
 		return false;
 	switch (row->need) {
 	case NEED_LSM:
 		return arming->lsm;
-	case NEED_LSM_OVERWRITE:
-		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
-	case NEED_FEXIT:
+	case NEED_LSM_WRITES:
+		return arming->lsm;
+	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
 		return arming->signal;
+	case NEED_COOKIE:
+		return cookie;
+	case NEED_NO_COOKIE:
+		return !cookie;
 	default:
 		return true;
 	}
@@ -245,52 +251,125 @@ static int keep_link(struct guard *guard, struct bpf_link *link)
 	return 0;
 }
 
-static int attach_tracepoint(struct guard *guard, struct bpf_program *program, const char *name)
+/* The entry or exit of a system call; no link and no error where this kernel has it not and that is usual. */
+static int attach_syscall(struct bpf_program *program, const char *end, const struct syscall_row *row,
+			  struct bpf_link **ret_link)
 {
-	return keep_link(guard, bpf_program__attach_tracepoint(program, "syscalls", name));
+	char name[64];
+
+	snprintf(name, sizeof(name), "sys_%s_%s", end, row->name);
+	*ret_link = bpf_program__attach_tracepoint(program, "syscalls", name);
+	return *ret_link || (errno == ENOENT && row->optional) ? 0 : -errno;
 }
 
-/* The entry of a system call, and the common exit program on its exit. */
-static int attach_syscall(struct guard *guard, struct bpf_program *program, const struct program_row *row)
+static int attach_entries(struct guard *guard)
 {
-	char exit_name[64];
-	int error = attach_tracepoint(guard, program, row->tracepoint);
+	struct bpf_link *link;
+	int error = 0;
 
-	if (error == -ENOENT && row->optional)
+	for (size_t i = 0; i < ARRAY_SIZE(syscall_rows) && !error; i++) {
+		error = attach_syscall(guard->skel->progs.enter_call, "enter", &syscall_rows[i], &link);
+		if (!error && link)
+			error = keep_link(guard, link);
+	}
+	return error;
+}
+
+/* --- results, while a session lives --- */
+
+static void drop_results(struct guard *guard)
+{
+	guard->skel->bss->settings.known_results = 0;
+	while (guard->result_count)
+		bpf_link__destroy(guard->results[--guard->result_count]);
+	guard->results_armed = false;
+}
+
+static int attach_exits(struct guard *guard)
+{
+	struct bpf_link *link;
+
+	for (size_t i = 0; i < ARRAY_SIZE(syscall_rows); i++) {
+		int error = attach_syscall(guard->skel->progs.exit_call, "exit", &syscall_rows[i], &link);
+
+		if (error)
+			return error;
+		if (link)
+			guard->results[guard->result_count++] = link;
+	}
+	guard->skel->bss->settings.known_results = ~0u;
+	return 0;
+}
+
+static int attach_fexits(struct guard *guard)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program (program, guard->skel->obj) {
+		struct bpf_link *link;
+
+		if (!bpf_program__autoload(program) || program_row(bpf_program__name(program))->need != NEED_RESULTS)
+			continue;
+		link = bpf_program__attach(program);
+		if (!link)
+			return -errno;
+		guard->results[guard->result_count++] = link;
+	}
+	/* Not all of them need be called: the programs find out themselves (settings.results_seen). */
+	guard->skel->bss->settings.known_results = guard->fexits;
+	return 0;
+}
+
+int guard_arm_results(struct guard *guard, bool arm)
+{
+	int error;
+
+	if (arm == guard->results_armed)
 		return 0;
-	if (error || streq(row->name, "enter_mmap"))
-		return error;
-	snprintf(exit_name, sizeof(exit_name), "sys_exit_%s", row->tracepoint + strlen("sys_enter_"));
-	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
+	if (!arm) {
+		drop_results(guard);
+		return 0;
+	}
+	error = guard->lsm ? attach_fexits(guard) : attach_exits(guard);
+	if (error)
+		drop_results(guard);
+	else
+		guard->results_armed = true;
+	return error;
 }
 
-int guard_arm_overwrite(struct guard *guard, bool arm)
+static int arm_link(struct bpf_program *program, bool arm, struct bpf_link **link)
 {
-	struct bpf_program *program = guard->skel->progs.guard_file_permission;
-
 	if (!bpf_program__autoload(program))
 		return 0;
 	if (!arm) {
-		bpf_link__destroy(guard->overwrite);
-		guard->overwrite = NULL;
-	} else if (!guard->overwrite) {
-		guard->overwrite = bpf_program__attach(program);
-		if (!guard->overwrite)
+		bpf_link__destroy(*link);
+		*link = NULL;
+	} else if (!*link) {
+		*link = bpf_program__attach(program);
+		if (!*link)
 			return -errno;
 	}
 	return 0;
+}
+
+int guard_arm_writes(struct guard *guard, bool open, bool write)
+{
+	int error = arm_link(guard->skel->progs.guard_file_open, open, &guard->open);
+
+	return error ? error : arm_link(guard->skel->progs.guard_file_permission, write, &guard->write);
 }
 
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
 {
 	int error;
 
-	if (row->need == NEED_BY_HAND || streq(row->name, "exit_call"))
+	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || streq(row->name, "exit_call"))
 		return 0;
-	if (row->need == NEED_LSM_OVERWRITE)
-		return guard_arm_overwrite(guard, true);
-	if (row->tracepoint)
-		error = attach_syscall(guard, program, row);
+	if (row->need == NEED_LSM_WRITES)
+		return guard_arm_writes(guard, true, false);
+	if (streq(row->name, "enter_call"))
+		error = attach_entries(guard);
 	else
 		error = keep_link(guard, bpf_program__attach(program));
 	if (error)
@@ -328,7 +407,7 @@ static int open_skeleton(struct guard *guard, const struct arming *arming)
 	guard->skel = reprieve__open();
 	if (!guard->skel)
 		return -errno;
-	set_constants(guard->skel, arming->btf, arming->facts);
+	set_constants(guard->skel, arming->facts);
 	if (bpf_map__set_max_entries(guard->skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(guard->skel->maps.ring, guard->ring_bytes))
 		return -EINVAL;
@@ -369,8 +448,9 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	error = -ENOTSUP;
 	if (!arming.lsm && !arming.signal)
 		goto fail;
-	arming.btf = btf__load_vmlinux_btf();
-	error = arming.btf ? open_skeleton(guard, &arming) : -errno;
+	guard->lsm = arming.lsm;
+	guard->fexits = known_results(facts);
+	error = open_skeleton(guard, &arming);
 	if (!error)
 		error = reprieve__load(guard->skel);
 	if (!error)
@@ -381,11 +461,9 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 		error = attach_all(guard);
 	if (error)
 		goto fail;
-	btf__free(arming.btf);
 	*ret_guard = guard;
 	return 0;
 fail:
-	btf__free(arming.btf);
 	guard_free(guard);
 	return error;
 }
@@ -397,7 +475,10 @@ void guard_free(struct guard *guard)
 	for (size_t i = 0; i < guard->link_count; i++)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
-	bpf_link__destroy(guard->overwrite);
+	bpf_link__destroy(guard->open);
+	bpf_link__destroy(guard->write);
+	while (guard->result_count)
+		bpf_link__destroy(guard->results[--guard->result_count]);
 	if (guard->policies)
 		munmap(guard->policies, 2 * sizeof(*guard->policies));
 	reprieve__destroy(guard->skel);
@@ -484,6 +565,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
+	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
@@ -562,7 +644,7 @@ static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_funct
 		[PQ_EXEC_PREPARED] = skel->progs.pq_exec_prepared,
 	};
 
-	return programs[function];
+	return skel->rodata->has_cookie ? skel->progs.pq_call : programs[function];
 }
 
 static void drop_links(struct guard *guard, size_t keep)
@@ -576,14 +658,14 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 	LIBBPF_OPTS(bpf_uprobe_opts, options);
 	size_t before = guard->link_count;
 
-	if (guard->skel->rodata->has_cookie)
-		options.bpf_cookie = library->id;
 	for (enum libpq_function i = 1; i < PQ_FUNCTION_COUNT; i++) {
 		struct bpf_link *link;
 		int error;
 
 		if (!(library->functions.probe & (1u << i)))
 			continue;
+		if (guard->skel->rodata->has_cookie)
+			options.bpf_cookie = (__u64)i << 32 | (__u32)library->id;
 		link = bpf_program__attach_uprobe_opts(libpq_program(guard->skel, i), -1, library->path,
 						       library->functions.place[i].offset, &options);
 		error = keep_link(guard, link);
@@ -688,4 +770,61 @@ int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start)
 		return 0;
 	}
 	return -ESRCH;
+}
+
+int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant)
+{
+	return bpf_map__update_elem(guard->skel->maps.grants, key, sizeof(*key), grant, sizeof(*grant), BPF_ANY)
+		       ? -errno
+		       : 0;
+}
+
+void guard_revoke(struct guard *guard, const struct grant_key *key)
+{
+	bpf_map__delete_elem(guard->skel->maps.grants, key, sizeof(*key), 0);
+}
+
+void guard_drop_held(struct guard *guard, const struct actor *actor)
+{
+	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+
+	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
+}
+
+int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
+			void *userdata)
+{
+	size_t value_bytes = bpf_map__value_size(guard->skel->maps.helds);
+	_cleanup_free_ char *value = malloc(value_bytes);
+	const struct record *record;
+	uint64_t key, *before = NULL;
+	int error = 0;
+
+	if (!value)
+		return -ENOMEM;
+	record = (const struct record *)(value + value_bytes - HELD_RECORD_BYTES);
+	while (!error && !bpf_map__get_next_key(guard->skel->maps.helds, before, &key, sizeof(key))) {
+		before = &key;
+		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
+			error = each(record, record->size, userdata);
+	}
+	return error;
+}
+
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count)
+{
+	uint32_t present = 1;
+	uint64_t mask = 0;
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bpf_map__update_elem(guard->skel->maps.protected, &files[i], sizeof(files[i]), &present,
+					 sizeof(present), BPF_ANY))
+			error = -errno;
+		else
+			mask |= 1ull << (files[i].ino & 63);
+	}
+	guard->skel->bss->settings.protect_mask |= mask;
+	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
+	return error;
 }
