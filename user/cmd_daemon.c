@@ -120,13 +120,20 @@ struct daemon {
 	struct metrics *metrics;
 };
 
+static bool has_readers(void *userdata)
+{
+	const struct daemon *daemon = userdata;
+
+	return daemon->server && control_has_readers(daemon->server);
+}
+
 static void publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 		    void *userdata)
 {
 	struct daemon *daemon = userdata;
 	struct control_facts facts = {.op = op, .verdict = verdict};
 
-	if (!daemon->server || !control_has_readers(daemon->server))
+	if (!has_readers(daemon))
 		return;
 	if (session) {
 		facts.session_id = session->text_id;
@@ -290,6 +297,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
 					 .publish = publish,
+					 .has_readers = has_readers,
 					 .userdata = daemon};
 	int error;
 

@@ -141,6 +141,14 @@ static void act_publish(const char *line, size_t length, const struct session *s
 		engine->options.publish(line, length, session, op, verdict, engine->options.userdata);
 }
 
+static bool act_has_readers(void *userdata)
+{
+	struct engine *engine = userdata;
+	const struct engine_options *options = &engine->options;
+
+	return options->publish && (!options->has_readers || options->has_readers(options->userdata));
+}
+
 /* --- policy --- */
 
 static int load_policy(struct engine *engine, struct policy **ret_policy)
@@ -278,7 +286,7 @@ static bool take_record(struct engine *engine)
 		return true;
 	engine->waiting = batch->next;
 	engine->waiting_at = 0;
-	free(batch);
+	source_ring_give_back(engine->source, batch);
 	return true;
 }
 
@@ -557,6 +565,7 @@ static int open_pipeline(struct engine *engine)
 					   .cgroup_path = act_cgroup_path,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
+					   .has_readers = act_has_readers,
 					   .userdata = engine};
 	char host[HOST_NAME_MAX + 1] = "";
 
@@ -951,15 +960,16 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o, s:o}",
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:o}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
 		tiers_json(engine), "sessions", (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)),
 		"processes", living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches",
 		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
-		(json_int_t)guard_ring_bytes(engine->guard), "kernel_counters", kernel_counters_json(engine),
-		"degraded", degraded_json(engine), "libraries", libraries_json(engine), "sinks", sinks_json(engine));
+		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
+		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
+		libraries_json(engine), "sinks", sinks_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

@@ -29,6 +29,7 @@ struct engine_options {
 	/* For readers over the socket; may be NULL. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 			void *userdata);
+	bool (*has_readers)(void *userdata); /* NULL: always; where not, nothing is rendered for publish */
 	void *userdata;
 };
 

@@ -14,6 +14,7 @@ struct pipeline {
 	struct event_writer writer;
 	struct buffer line;
 	struct pipeline_counts counts;
+	struct judge_memo memo;
 	struct session_id ignored;
 };
 
@@ -37,6 +38,15 @@ static void give_out(struct pipeline *pipeline, const struct session *session, i
 		pipeline->actions.publish(pipeline->line.data, pipeline->line.length, session, op, verdict,
 					  pipeline->actions.userdata);
 	buffer_clear(&pipeline->line);
+}
+
+static bool is_wanted(const struct pipeline *pipeline, int op, enum verdict verdict)
+{
+	const struct pipeline_actions *actions = &pipeline->actions;
+
+	if (actions->publish && (!actions->has_readers || actions->has_readers(actions->userdata)))
+		return true;
+	return sinks_want(pipeline->sinks, op, verdict);
 }
 
 static void hook_begun(struct session *session, uint64_t time, void *userdata)
@@ -100,6 +110,8 @@ void pipeline_free(struct pipeline *pipeline)
 
 void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy)
 {
+	event_writer_forget(&pipeline->writer);
+	pipeline->memo.policy = NULL;
 	policy_free(pipeline->previous);
 	pipeline->previous = pipeline->policy;
 	pipeline->policy = policy;
@@ -174,6 +186,10 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, struct 
 	pipeline->counts.by_op[op][decision.verdict] += 1;
 	if (session)
 		session_count(session, event, decision.verdict);
+	if (!is_wanted(pipeline, op, decision.verdict)) {
+		event_writer_skip(&pipeline->writer);
+		return 0;
+	}
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
 	if (!error)
 		give_out(pipeline, session, op, decision.verdict);
@@ -218,7 +234,7 @@ static int take_op(struct pipeline *pipeline, const struct event *event, struct 
 
 	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
 	if (policy && !(event->op.flags & (OP_HELD_BEFORE | OP_SELF)))
-		compare(pipeline, event, kernel, judge_op(policy, event));
+		compare(pipeline, event, kernel, judge_op(policy, event, &pipeline->memo));
 	kill_session(pipeline, policy, kernel, event->op.flags, process ? process->session : NULL);
 	return tell_op(pipeline, event, process, policy, kernel, NULL);
 }

@@ -44,6 +44,7 @@ struct cgroup {
 	unsigned int refs;
 	uint64_t id;
 	char *path; /* in the cgroup2 hierarchy; NULL: not learned */
+	uint64_t version; /* of the path */
 	struct cgroup *next;
 };
 
@@ -85,6 +86,7 @@ struct session {
 	size_t alive; /* processes */
 	size_t processes; /* seen since it began */
 	struct session_totals totals;
+	uint64_t version; /* of what its processes' events tell of it and of their ancestors; see struct process */
 	char *json; /* written by event_json.c, owned here; NULL when it has to be written anew */
 	size_t json_length;
 	unsigned int refs;
@@ -108,6 +110,11 @@ struct process {
 	uint32_t exit_code; /* as wait(2) has it, once it is not alive */
 	uint64_t exited; /* nanoseconds since boot */
 	uint32_t children; /* in this table, dead ones included */
+	/*
+	 * Another number each time that something changes which its events tell. What was rendered of a process holds
+	 * for as long as this number, its session's and its cgroup's stay what they were: no two are ever alike.
+	 */
+	uint64_t version;
 	unsigned int refs;
 	struct process *linger_next;
 	struct process *next; /* in its bucket */
