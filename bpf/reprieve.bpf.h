@@ -138,7 +138,9 @@ int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
 int path_up(__u32 slot);
+int path_up_some(__u32 slot);
 int path_join_chunk(__u32 slot, __u32 at);
+int path_join_block(__u32 slot, __u32 at);
 int path_component(__u32 slot);
 int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
 int path_forward(__u32 slot);
@@ -150,11 +152,13 @@ int judge(__u32 slot);
 int judge_narrow(__u32 slot);
 int judge_finish(__u32 slot);
 int rate_exceeded(__u32 slot, __u32 which);
-int facts_rates(__u32 slot);
+int facts_rate(__u32 slot, __u32 which);
+int facts_user(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
 int match_state(__u32 slot, __u32 part);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
+int match_args_byte(__u32 slot, __u32 at);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
 int match_environ_word(__u32 slot, __u32 state, __u32 at);

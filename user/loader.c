@@ -467,17 +467,27 @@ struct kind {
 	const char *prefix; /* of the function in BTF */
 	enum bpf_prog_type type;
 	enum bpf_attach_type attach_type;
-	const struct kernel_btf *btf;
-	int handler;
 };
+
+static const struct kind kinds[] = {
+	{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC},
+	{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT},
+	{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP},
+	{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER},
+};
+
+/* The index in use during a load: a handler is told of nothing but its kind. */
+static const struct kernel_btf *kinds_btf;
 
 static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
 {
-	const struct kind *kind = (const struct kind *)cookie;
+	const struct kind *kind = &kinds[cookie];
 	char name[128];
 
+	if (!kinds_btf)
+		return -EINVAL;
 	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
-	options->attach_btf_id = kernel_btf_find(kind->btf, name).id;
+	options->attach_btf_id = kernel_btf_find(kinds_btf, name).id;
 	options->expected_attach_type = kind->attach_type;
 	if (!options->attach_btf_id)
 		return -ENOENT;
@@ -485,50 +495,24 @@ static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *
 	return bpf_program__set_type(program, kind->type);
 }
 
-#define KINDS 4
-
-/* libbpf (seen with 1.1) frees its list of handlers with the last one, and uses it again at the next: so one that serves
- * no program stays. */
-static int keep_handlers(void)
+/*
+ * Once and for good: libbpf before 1.3 goes on using the memory of its list of handlers when the last of them has been
+ * taken away (libbpf commit "Fix realloc API handling in zero-sized edge cases").
+ */
+static int register_kinds(void)
 {
-	static int kept;
+	static bool registered;
 
-	if (!kept)
-		kept = libbpf_register_prog_handler("reprieve/", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, NULL);
-	return MIN(kept, 0);
-}
-
-static int register_kinds(const struct kernel_btf *btf, struct kind kinds[KINDS])
-{
-	const struct kind known[KINDS] = {
-		{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC, btf, 0},
-		{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, btf, 0},
-		{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, btf, 0},
-		{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, btf, 0},
-	};
-
-	if (keep_handlers() < 0)
-		return keep_handlers();
-
-	for (size_t i = 0; i < KINDS; i++) {
-		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)&kinds[i],
-			    .prog_prepare_load_fn = prepare_load);
-
-		kinds[i] = known[i];
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) && !registered; i++) {
+		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)i, .prog_prepare_load_fn = prepare_load);
 		/* Until it is loaded a program is of a kind for which libbpf asks for no BTF of the kernel's. */
-		kinds[i].handler =
-			libbpf_register_prog_handler(known[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
-		if (kinds[i].handler < 0)
-			return kinds[i].handler;
-	}
-	return 0;
-}
+		int handler = libbpf_register_prog_handler(kinds[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
 
-static void forget_kinds(struct kind kinds[KINDS])
-{
-	for (size_t i = 0; i < KINDS; i++)
-		if (kinds[i].handler > 0)
-			libbpf_unregister_prog_handler(kinds[i].handler);
+		if (handler < 0)
+			return handler;
+	}
+	registered = true;
+	return 0;
 }
 
 /* What the programs' own BTF names and the kernel knows, into a file without a name. */
@@ -552,14 +536,14 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 {
 	_cleanup_close_ int fd = memfd_create("reprieve-types", MFD_CLOEXEC);
 	struct reprieve *skel = NULL;
-	struct kind kinds[KINDS] = {};
 	char path[64];
 	int error;
 
 	if (fd < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	error = register_kinds(arming->facts->btf, kinds);
+	kinds_btf = arming->facts->btf;
+	error = register_kinds();
 	if (!error)
 		error = open_skeleton(guard, arming, path, &skel);
 	if (!error)
@@ -570,7 +554,7 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 		error = pins_prepare(guard->pins, skel->obj);
 	if (!error)
 		error = reprieve__load(skel);
-	forget_kinds(kinds);
+	kinds_btf = NULL;
 	if (error)
 		reprieve__destroy(skel);
 	else
