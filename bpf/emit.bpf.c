@@ -4,6 +4,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+const volatile bool have_pt_regs = true;
 volatile struct settings settings;
 volatile __u32 members[MEMBER_SLOTS];
 

@@ -178,6 +178,86 @@ __noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 	return 0;
 }
 
+/*
+ * The state after the eight bytes of given[] from `at`. Each NUL ends a variable: what it is accepted into joins the
+ * facts' path set, and the next one begins.
+ */
+__noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return DFA_DEAD;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return DFA_DEAD;
+	for (long i = 0; i < 8; i++) {
+		__u8 byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
+
+		if (byte && state == DFA_DEAD)
+			continue;
+		if (byte) {
+			state = dfa_step(&policy->dfa, state, swap_case(byte));
+			continue;
+		}
+		if (state != DFA_DEAD)
+			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
+		state = policy->dfa.start[DFA_ENVIRON];
+	}
+	return state;
+}
+
+/* A word whose bytes are all other than 0 gives 0. */
+static __always_inline __u64 zero_bytes(__u64 word)
+{
+	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+}
+
+/*
+ * Goes on with a walk over variables by given[0 .. length), NULs behind it up to a multiple of eight. Nearly all
+ * variables are no agent's and lead to the dead state with their first bytes; of those only the end is looked for.
+ */
+__noinline int match_environ_chunk(__u32 slot, __u32 length)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 state;
+
+	if (!scratch)
+		return -1;
+	state = scratch->args_state;
+	for (long i = 0; i < ENVIRON_CHUNK / 8; i++) {
+		if (i * 8 >= length)
+			break;
+		if (state == DFA_DEAD && !zero_bytes(*(__u64 *)&scratch->given[i * 8]))
+			continue;
+		state = match_environ_word(slot, state, i * 8);
+	}
+	scratch->args_state = state;
+	return 0;
+}
+
+/* Makes ready for a walk over variables, the agents found to lie in the facts' path set. */
+__noinline int match_environ_begin(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	struct rule_set none = {};
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	scratch->args_state = policy->dfa.start[DFA_ENVIRON];
+	scratch->facts.path = none;
+	return 0;
+}
+
 /* Rules for the user who acts. */
 __noinline int facts_user(__u32 slot)
 {
@@ -288,6 +368,7 @@ __noinline int judge_narrow(__u32 slot)
 	if (!policy)
 		return -1;
 	scratch->mode = policy->rules.mode;
+	scratch->rates = policy->rules.rate_count;
 	scratch->rec.head.generation = policy->rules.generation;
 	if (policy->rules.without[FAMILY_USER].word[0] != policy->rules.all.word[0] ||
 	    policy->rules.without[FAMILY_USER].word[1] != policy->rules.all.word[1])
@@ -531,51 +612,82 @@ __noinline int op_by_name(__u32 slot)
 	return 0;
 }
 
-/* What can be done on the tier at hand. Returns what an LSM hook has to return. */
-static __always_inline int op_act(struct scratch *scratch, __u32 tier)
+/* The key of the rule that decided: what answers to holds are kept by. */
+__noinline int rule_key(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key, rule;
+
+	if (!scratch)
+		return HOLD_BY_DEFAULT;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	rule = scratch->rec.op.rule;
+	if (!policy || rule >= RULES_MAX)
+		return HOLD_BY_DEFAULT;
+	return policy->rules.name_key[rule & (RULES_MAX - 1)];
+}
+
+static __always_inline int op_kill(struct record_op *rec)
+{
+	if (bpf_send_signal(SIGKILL)) {
+		count(COUNT_SIGNAL_FAILED);
+		rec->flags |= OP_ACT_FAILED;
+	} else {
+		rec->flags |= OP_ACTED;
+	}
+	return ACT_DENY;
+}
+
+/* What can be done on the tier at hand. Returns enum act. */
+static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tier)
 {
 	struct record_op *rec = &scratch->rec.op;
 
+	if (rec->verdict < VERDICT_HOLD && scratch->rates && tier > TIER_SIGNAL && rec->op != OP_EXEC)
+		held_restore(slot);
 	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
-		return 0;
+		return ACT_PASS;
 	if (scratch->mode == MODE_OBSERVE) {
 		rec->flags |= OP_OBSERVED;
-		return 0;
+		return ACT_PASS;
 	}
-	if (rec->verdict == VERDICT_KILL) {
-		if (bpf_send_signal(SIGKILL)) {
-			count(COUNT_SIGNAL_FAILED);
-			rec->flags |= OP_ACT_FAILED;
-		} else {
-			rec->flags |= OP_ACTED;
-		}
-		return -EPERM;
-	}
-	if (tier != TIER_LSM) {
+	/* An exec can no longer fail where it is judged: the new program ends before its first instruction. */
+	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC && tier != TIER_LSM))
+		return op_kill(rec);
+	if (tier <= TIER_SIGNAL) {
 		rec->flags |= OP_WEAKENED;
-		return 0;
+		return ACT_PASS;
 	}
-	rec->flags |= OP_ACTED | (rec->verdict == VERDICT_HOLD ? OP_DENIED_INSTEAD : 0);
-	return -EPERM;
+	if (!rec->rule_key)
+		rec->rule_key = rule_key(slot);
+	rec->exec_id = exec_id_current();
+	if (tier == TIER_UPROBE)
+		return op_stop(slot);
+	if (rec->verdict == VERDICT_HOLD)
+		return op_hold(slot);
+	rec->flags |= OP_ACTED;
+	return ACT_DENY;
 }
 
-/* Writes the decision into the record and carries it out. Returns what an LSM hook has to return. */
+/* Writes the decision into the record and carries it out. Returns enum act. */
 __noinline int op_judge(__u32 slot, __u32 tier)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_op *rec;
 
 	if (!scratch)
-		return 0;
+		return ACT_PASS;
 	rec = &scratch->rec.op;
 	rec->verdict = scratch->decision.verdict;
 	rec->rule = scratch->decision.rule;
 	rec->rate = scratch->facts.rate;
-	rec->args = scratch->facts.args;
+	rec->args_rules = scratch->facts.args;
 	rec->tier = tier;
 	if (scratch->decision.uncertain)
 		rec->flags |= OP_UNCERTAIN;
 	scratch->pending.fixed = sizeof(*rec);
 	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
-	return op_act(scratch, tier);
+	return op_act(slot, scratch, tier);
 }

@@ -26,9 +26,11 @@
 #define SLOT_NONE 0xffffffff
 
 #define EPERM 1
+#define ERESTARTNOINTR 513 /* include/linux/errno.h: the system call runs again, whatever its handlers' SA_RESTART */
 #define SIGKILL 9
 #define SIGCONT 18
 #define SIGSTOP 19
+#define ENVIRON_CHUNK 512 /* bytes of an environment that are read at a time; given[] holds them */
 #define AT_FDCWD -100
 
 /* A system call or a hook, put into one form. Addresses of names are the process's own. */
@@ -76,6 +78,7 @@ struct scratch {
 	struct rate_value rate_first;
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
+	__u32 rates; /* rules of that policy with a rate */
 	__u32 ws_dev; /* the session's workspace */
 	__u64 ws_ino;
 	__u32 ws_name_length;
@@ -103,7 +106,7 @@ struct scratch {
 	__u16 start[WALK_DEPTH]; /* start of each component in back[], from the leaf */
 	__u16 slash[512]; /* start of each component in out[], after the base */
 	char back[SCRATCH_BACK + NAME_BYTES];
-	char given[PATH_BYTES + NAME_BYTES];
+	char given[PATH_BYTES + NAME_BYTES] __attribute__((aligned(8)));
 	char out[2 * PATH_BYTES + NAME_BYTES] __attribute__((aligned(8))); /* compared by words */
 	char ws_name[WORKSPACE_BYTES] __attribute__((aligned(8)));
 	/* From here on as in struct inflight. */
@@ -117,6 +120,7 @@ struct scratch {
 		struct record_op op;
 		struct record_sql sql;
 		struct record_map map;
+		struct record_tamper tamper;
 		char fixed[256];
 	} rec;
 	char text[RECORD_ROOM - 256]; /* follows the fixed part: both leave in one copy */
@@ -157,12 +161,34 @@ int match_text(__u32 slot, __u32 part);
 int match_args_byte(__u32 slot, __u32 at);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
+int match_environ_word(__u32 slot, __u32 state, __u32 at);
+int match_environ_chunk(__u32 slot, __u32 length);
+int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
+
+/* protect.bpf.c */
+int is_protected(__u64 ino, __u32 dev);
+
+/* hold.bpf.c */
+int rule_key(__u32 slot);
+int op_hold(__u32 slot);
+int op_stop(__u32 slot);
+int held_restore(__u32 slot);
+int held_end(void);
+int held_put(__u32 slot);
+
+/* What op_judge says is to be done with the call. */
+enum act {
+	ACT_PASS = 0,
+	ACT_DENY = 1,
+	ACT_HOLD = 2, /* the process is stopped, and the call has to run again; to be told of */
+	ACT_HOLD_AGAIN = 3, /* the same, told of already */
+};
 
 /* task.bpf.c */
 int actor_fill(__u32 slot);
@@ -191,6 +217,11 @@ struct policies_map {
 };
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
 
+MAP_OF(execs, BPF_MAP_TYPE_LRU_HASH, __u64, __u32, 4096);
+
+MAP_OF(protected, BPF_MAP_TYPE_HASH, struct file_id, __u32, PROTECTED_MAX);
+
+extern struct execs_map execs SEC(".maps");
 extern struct scratches_map scratches SEC(".maps");
 extern struct tasks_map tasks SEC(".maps");
 extern struct sessions_map sessions SEC(".maps");
@@ -225,6 +256,38 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 {
 	scratch->address = (__u64)pointer;
 	return scratch->address;
+}
+
+/* The same where no slot is at hand yet. */
+static __always_inline __u64 address_of(struct file *file)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	return address;
+}
+
+/* Which program of its process the current task runs, so that an answer does not outlive it. */
+static __always_inline __u32 exec_id_current(void)
+{
+	return BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), self_exec_id);
+}
+
+/* Set before load (user/loader.c): bpf_task_pt_regs, commit dd6e10fbd9fb (5.15), and what it needs. */
+extern const volatile bool have_pt_regs;
+
+#define KERNEL_STACK_BYTES 16384 /* arch/x86/include/asm/page_64_types.h, without KASAN */
+
+/* The registers of the system call under way as saved at entry, which no other thread can change. For probe reads. */
+static __always_inline struct pt_regs *regs_of_current(void)
+{
+	char *stack;
+
+	if (have_pt_regs)
+		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	/* Before 5.15 nothing lies between them and the end of the stack (TOP_OF_KERNEL_STACK_PADDING is 0). */
+	stack = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), stack);
+	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - sizeof(struct pt_regs));
 }
 
 /* The entry of the process that a task belongs to, if that process is a member of a session. */

@@ -27,19 +27,22 @@ struct {
 
 /* Stops the process where userspace has to learn more before it is right to go on. The stop comes before the record:
  * otherwise the answer could overtake it. */
-static __always_inline void sql_consult(struct scratch *scratch)
+static __always_inline void sql_consult(__u32 slot, struct scratch *scratch)
 {
 	struct record_sql *rec = &scratch->rec.sql;
 
-	if (bpf_send_signal(SIGSTOP)) {
-		count(COUNT_SIGNAL_FAILED);
-		rec->flags |= OP_ACT_FAILED;
-		return;
-	}
+	rec->exec_id = exec_id_current();
 	rec->flags |= OP_CONSULT;
+	held_put(slot);
+	if (!bpf_send_signal(SIGSTOP))
+		return;
+	held_end();
+	count(COUNT_SIGNAL_FAILED);
+	rec->flags &= ~OP_CONSULT;
+	rec->flags |= OP_ACT_FAILED;
 }
 
-static __always_inline void sql_act(struct scratch *scratch)
+static __always_inline void sql_act(__u32 slot, struct scratch *scratch)
 {
 	struct record_sql *rec = &scratch->rec.sql;
 
@@ -48,9 +51,10 @@ static __always_inline void sql_act(struct scratch *scratch)
 			rec->flags |= OP_OBSERVED;
 		return;
 	}
-	if (scratch->decision.uncertain &&
-	    (rec->verdict >= VERDICT_HOLD || rec->flags & (OP_TEXT_CUT | OP_TEXT_UNREAD))) {
-		sql_consult(scratch);
+	if ((scratch->decision.uncertain &&
+	     (rec->verdict >= VERDICT_HOLD || rec->flags & (OP_TEXT_CUT | OP_TEXT_UNREAD))) ||
+	    rec->verdict == VERDICT_HOLD || rec->verdict == VERDICT_DENY) {
+		sql_consult(slot, scratch);
 		return;
 	}
 	if (rec->verdict == VERDICT_KILL) {
@@ -60,8 +64,6 @@ static __always_inline void sql_act(struct scratch *scratch)
 		} else {
 			rec->flags |= OP_ACTED;
 		}
-	} else if (rec->verdict >= VERDICT_HOLD) {
-		rec->flags |= OP_WEAKENED;
 	}
 }
 
@@ -83,12 +85,14 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 		rec->rate = scratch->facts.rate;
 		if (scratch->decision.uncertain)
 			rec->flags |= OP_UNCERTAIN;
-		sql_act(scratch);
+		sql_act(slot, scratch);
 	}
 	count(COUNT_OPS + OP_SQL);
 	/* Nobody will answer a question that did not get through: what might have to be killed is, the rest goes on. */
-	if (emit(slot, rec->flags & (OP_ACTED | OP_CONSULT)) && rec->flags & OP_CONSULT)
-		bpf_send_signal(rec->verdict == VERDICT_KILL ? SIGKILL : SIGCONT);
+	if (emit(slot, rec->flags & (OP_ACTED | OP_CONSULT)) && rec->flags & OP_CONSULT) {
+		held_end();
+		bpf_send_signal(rec->verdict >= VERDICT_HOLD ? SIGKILL : SIGCONT);
+	}
 	scratch_release(slot);
 	return 0;
 }
@@ -357,15 +361,6 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
-}
-
-/* As number_of() in reprieve.bpf.h, where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
-{
-	__u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
-	return address;
 }
 
 SEC("lsm/mmap_file")

@@ -34,6 +34,9 @@ struct settings {
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
+	__u32 guard_pid; /* the daemon; 0: there is none */
+	__u32 watch_environ; /* the policy knows agents by variables of their children */
+	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 };
@@ -66,11 +69,60 @@ struct file_key {
 	__u32 generation;
 };
 
+/* A file or directory of the daemon's own. Writing to it is refused, and to what lies in such a directory. */
+struct file_id {
+	__u64 ino;
+	__u32 dev; /* kernel encoding: major << 20 | minor */
+	__u32 zero;
+};
+
+#define PROTECTED_MAX 256
+
 enum inspect_mode {
 	INSPECT_NEVER = 0,
 	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
 	INSPECT_STOPPED = 2, /* the process stands stopped meanwhile */
 };
+
+/* For whom an answer to a hold is good. */
+enum grant_scope {
+	GRANT_PROCESS = 0, /* one process, while it runs the program it ran then: whatever the rule holds of it */
+	GRANT_OBJECT = 1, /* one operation of one process on one object; used up by it */
+	GRANT_SESSION = 2, /* every process of a session, for a time: whatever the rule holds of it */
+};
+
+/* Names the object by inode, never by a path that may lead elsewhere by the time the call runs again. */
+struct grant_key {
+	__u64 start; /* of the process, or of the session (struct session_id) */
+	__u64 ino; /* GRANT_OBJECT; else 0 */
+	__u32 pid;
+	__u32 rule; /* rule_table.name_key of the rule that held, HOLD_BY_DEFAULT for the policy's default */
+	__u32 dev; /* GRANT_OBJECT; else 0 */
+	__u16 op; /* GRANT_OBJECT: enum op; else 0 */
+	__u16 scope; /* enum grant_scope */
+	__u32 exec_id; /* not GRANT_SESSION: record_op.exec_id */
+	__u32 zero;
+};
+
+#define HOLD_BY_DEFAULT 1 /* no rule has this key */
+
+enum answer {
+	ANSWER_NONE = 0,
+	ANSWER_APPROVED = 1,
+	ANSWER_REFUSED = 2,
+};
+
+struct grant {
+	__u64 until; /* nanoseconds since boot; 0: as long as the key means somebody */
+	__u32 answer; /* enum answer */
+	__u32 hold; /* number of the hold, for the record */
+};
+
+/* A held call lies in a map, by thread (pid << 32 | tid), so that a new daemon finds what an old one left: the record
+ * as it was written to the ring stands in the last HELD_RECORD_BYTES of the value. Of SQL the text may be cut. */
+#define HELD_RECORD_BYTES (256 + 2 * PATH_BYTES + 64)
+#define HELD_MAX 2048
+#define GRANTS_MAX 16384
 
 enum inspected { INSPECT_PENDING = 0, INSPECT_DONE = 1 };
 
@@ -88,6 +140,7 @@ _Static_assert(sizeof(struct session_info) == 24 + WORKSPACE_BYTES, "no padding 
 _Static_assert(sizeof(struct rate_key) == 24, "no padding in a map key");
 _Static_assert(sizeof(struct rate_value) == 16, "no padding in a map value");
 _Static_assert(sizeof(struct file_key) == 24, "no padding in a map key");
+_Static_assert(sizeof(struct grant_key) == 40, "no padding in a map key");
 _Static_assert(sizeof(struct snapshot_entry) == 40, "no padding in a record");
 
 #endif

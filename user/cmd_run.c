@@ -274,8 +274,10 @@ static int guard_child(struct run *run, const struct run_options *own, const str
 
 static int run_alone(struct run *run, const struct run_options *own, const struct common_options *common)
 {
-	struct engine_options options = {
-		.policy_path = own->policy, .observe = own->observe, .tracepoints = own->tracepoints};
+	struct engine_options options = {.own_files = {own->events},
+					 .policy_path = own->policy,
+					 .observe = own->observe,
+					 .tracepoints = own->tracepoints};
 	int error = open_sinks(run, own, common);
 
 	if (error)

@@ -171,12 +171,13 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		log_warning("%s", engine->degraded.sentences[i]);
 }
 
-static bool wants_overwrite(const struct policy *policy)
+/* Does some rule answer this operation with at least this verdict? */
+static bool wants(const struct policy *policy, enum op op, enum verdict verdict)
 {
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+		if (policy_rule_wants(policy, i, op) && policy_rule(policy, i)->action >= verdict)
 			return true;
-	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+	return policy_image(policy)->rules.default_verdict >= verdict;
 }
 
 static bool wants_exec(const struct policy *policy)
@@ -234,7 +235,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	error = list_users(policy, &users, &kernel.user_count);
 	kernel.users = users;
 	if (!error)
-		error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+		error = guard_arm_overwrite(engine->guard, wants(policy, OP_OVERWRITE, VERDICT_HOLD));
 	if (!error)
 		error = guard_set_policy(engine->guard, &kernel);
 	if (error)
@@ -389,12 +390,40 @@ static void tell_losses(struct engine *engine)
 	sinks_flush(engine->options.sinks);
 }
 
+static void add_own(const char *path, struct file_id *files, size_t *count)
+{
+	uint32_t dev, mode;
+	uint64_t ino;
+
+	if (!path || file_resolve(path, &dev, &ino, &mode))
+		return;
+	files[*count] = (struct file_id){.ino = ino, .dev = dev};
+	*count += 1;
+}
+
+/* What the guard stands on: a file that was replaced, by an editor or by rotation, is another from then on. */
+static void protect_own(struct engine *engine)
+{
+	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 1];
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		add_own(paths[i], files, &count);
+	add_own(engine->options.policy_path, files, &count);
+	for (size_t i = 0; i < ENGINE_OWN_FILES_MAX; i++)
+		add_own(engine->options.own_files[i], files, &count);
+	if (guard_protect(engine->guard, files, count))
+		log_debug("not all of the guard's own files are protected");
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct engine *engine = userdata;
 
 	pipeline_set_clock(engine->pipeline, current_clock());
 	tell_losses(engine);
+	protect_own(engine);
 	arm_results(engine);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
 		guard_arm_results(engine->guard, false);
@@ -556,6 +585,7 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = install_policy(engine, policy);
 	if (error)
 		return error;
+	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
 	find_libraries(engine);
 	error = watch_ring(engine, event);
@@ -792,10 +822,11 @@ static json_t *kernel_counters_json(struct engine *engine)
 		enum counter counter;
 		const char *name;
 	} rows[] = {
-		{COUNT_SCRATCH_BUSY, "scratch_busy"}, {COUNT_INFLIGHT_FULL, "inflight_full"},
-		{COUNT_PATH_UNKNOWN, "path_unknown"}, {COUNT_SIGNAL_FAILED, "signal_failed"},
-		{COUNT_TASK_FULL, "task_full"},	      {COUNT_SESSION_FULL, "session_full"},
-		{COUNT_ARGS_UNREAD, "args_unread"},
+		{COUNT_SCRATCH_BUSY, "scratch_busy"},	  {COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"},	  {COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
+		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
+		{COUNT_ENVIRON_UNREAD, "environ_unread"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();
@@ -903,7 +934,8 @@ json_t *engine_policy(struct engine *engine)
 {
 	const struct policy *policy = pipeline_policy(engine->pipeline);
 
-	return json_pack("{s:s, s:s, s:I}", "origin", policy_origin(policy), "text", policy_text(policy), "generation",
+	return json_pack("{s:s, s:s, s:b, s:I}", "origin", policy_origin(policy), "text", policy_text(policy),
+			 "environment", (int)policy_knows_environment(policy), "generation",
 			 (json_int_t)policy_image(policy)->rules.generation);
 }
 

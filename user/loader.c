@@ -39,7 +39,7 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where the kernel tells a program the registers, and a rule asks for it */
+	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
 	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
 	NEED_BY_HAND = 5, /* attached where and when it is asked for */
@@ -67,7 +67,13 @@ static const struct program_row program_rows[] = {
 	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename"},
 	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate"},
 	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate"},
+	{"guard_file_open", NEED_LSM, "bpf_lsm_file_open"},
 	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission"},
+	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security"},
+	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill"},
+	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check"},
+	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf"},
+	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount"},
 	{"map_file", NEED_LSM, "bpf_lsm_mmap_file"},
 	{"result_unlink", NEED_RESULTS, "vfs_unlink"},
 	{"result_rmdir", NEED_RESULTS, "vfs_rmdir"},
@@ -96,9 +102,9 @@ struct syscall_row {
 };
 
 static const struct syscall_row syscall_rows[] = {
-	{"unlink", true},   {"unlinkat", false}, {"rmdir", true},	{"rename", true},     {"renameat", true},
+	{"unlink", true},     {"unlinkat", false}, {"rmdir", true},	 {"rename", true},     {"renameat", true},
 	{"renameat2", false}, {"truncate", false}, {"ftruncate", false}, {"fallocate", false}, {"creat", true},
-	{"open", true},	    {"openat", false},	 {"openat2", true},
+	{"open", true},	      {"openat", false},   {"openat2", true},
 };
 
 _Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
@@ -124,11 +130,14 @@ static const struct tier_row tier_rows[] = {
 	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
 	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
 	 SIGNAL_NOTE "; size before only for ftruncate"},
-	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
-	 "plain writes into a file and shared mappings are not seen"},
+	{OP_OVERWRITE, TIER_LSM, "file_open, file_permission, where a rule asks for it",
+	 "judged when the file is opened for writing, or at the first write through an older descriptor; shared mappings "
+	 "made before are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_RAWWRITE, TIER_LSM, "file_open of a block device, where a rule asks for it", ""},
+	{OP_EXEC, TIER_LSM, "bprm_check_security", ""},
 	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction",
-	 "a denial or a hold cannot be given yet"},
+	 "execve can no longer fail there: a denial ends the new program"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -170,11 +179,6 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 	for (size_t op = 0; op < OP_COUNT; op++)
 		if (ret_tiers[op].tier == TIER_LSM && !(known_results(facts) & 1u << op) && !*ret_tiers[op].note)
 			ret_tiers[op].note = "whether the call then succeeded is not learned";
-	/* The hook is not told what fallocate does: that is read from the system call's registers. */
-	if (ret_tiers[OP_OVERWRITE].tier == TIER_LSM && facts->pt_regs.result != PROBE_WORKS)
-		ret_tiers[OP_OVERWRITE] = (struct guard_tier){TIER_NONE, false, "nothing",
-							      "LSM programs of this kernel cannot read a system call's "
-							      "arguments (bpf_task_pt_regs, 5.15)"};
 }
 
 static const struct program_row *program_row(const char *name)
@@ -232,7 +236,7 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 	case NEED_LSM:
 		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
-		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
+		return arming->lsm;
 	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
@@ -363,8 +367,7 @@ static int attach_one(struct guard *guard, struct bpf_program *program, const st
 {
 	int error;
 
-	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || row->need == NEED_LSM_OVERWRITE ||
-	    streq(row->name, "exit_call"))
+	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || streq(row->name, "exit_call"))
 		return 0;
 	if (streq(row->name, "enter_call"))
 		error = attach_entries(guard);
@@ -431,7 +434,8 @@ static int share_maps(struct reprieve *from, struct reprieve *to)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map (map, from->obj) {
+	bpf_object__for_each_map(map, from->obj)
+	{
 		struct bpf_map *same = bpf_object__find_map_by_name(to->obj, bpf_map__name(map));
 
 		if (!same || bpf_map__reuse_fd(same, bpf_map__fd(map)))
@@ -471,8 +475,7 @@ static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *
 
 	if (!kinds_btf)
 		return -EINVAL;
-	snprintf(name, sizeof(name), "%s%s", kind->prefix,
-		 bpf_program__section_name(program) + strlen(kind->section));
+	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
 	options->attach_btf_id = kernel_btf_find(kinds_btf, name).id;
 	options->expected_attach_type = kind->attach_type;
 	if (!options->attach_btf_id)
@@ -633,9 +636,9 @@ void guard_free(struct guard *guard)
 	for (size_t i = 0; i < guard->link_count; i++)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
+	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
 		bpf_link__destroy(guard->results[--guard->result_count]);
-	bpf_link__destroy(guard->overwrite);
 	if (guard->policies)
 		munmap(guard->policies, 2 * sizeof(*guard->policies));
 	for (size_t i = 0; i < STAGE_COUNT; i++)
@@ -660,8 +663,6 @@ void guard_drop_unproven(struct guard *guard)
 		struct guard_tier *tier = &guard->tiers[op];
 
 		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL)
-			continue;
-		if (op == OP_OVERWRITE && guard->lsm && !guard->overwrite)
 			continue;
 		log_warning("%s is not guarded: %s is armed, but did not see an operation of our own", op_name(op),
 			    tier->by);
@@ -726,6 +727,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
+	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
@@ -937,4 +939,61 @@ int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start)
 		return 0;
 	}
 	return -ESRCH;
+}
+
+int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant)
+{
+	return bpf_map__update_elem(guard->skel->maps.grants, key, sizeof(*key), grant, sizeof(*grant), BPF_ANY)
+		       ? -errno
+		       : 0;
+}
+
+void guard_revoke(struct guard *guard, const struct grant_key *key)
+{
+	bpf_map__delete_elem(guard->skel->maps.grants, key, sizeof(*key), 0);
+}
+
+void guard_drop_held(struct guard *guard, const struct actor *actor)
+{
+	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+
+	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
+}
+
+int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
+			void *userdata)
+{
+	size_t value_bytes = bpf_map__value_size(guard->skel->maps.helds);
+	_cleanup_free_ char *value = malloc(value_bytes);
+	const struct record *record;
+	uint64_t key, *before = NULL;
+	int error = 0;
+
+	if (!value)
+		return -ENOMEM;
+	record = (const struct record *)(value + value_bytes - HELD_RECORD_BYTES);
+	while (!error && !bpf_map__get_next_key(guard->skel->maps.helds, before, &key, sizeof(key))) {
+		before = &key;
+		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
+			error = each(record, record->size, userdata);
+	}
+	return error;
+}
+
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count)
+{
+	uint32_t present = 1;
+	uint64_t mask = 0;
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bpf_map__update_elem(guard->skel->maps.protected, &files[i], sizeof(files[i]), &present,
+					 sizeof(present), BPF_ANY))
+			error = -errno;
+		else
+			mask |= 1ull << (files[i].ino & 63);
+	}
+	guard->skel->bss->settings.protect_mask |= mask;
+	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
+	return error;
 }

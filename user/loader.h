@@ -45,8 +45,8 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule answers an overwrite with
- * more than a record. Nothing to do on other tiers.
+ * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule may
+ * stop an overwrite. Nothing to do on other tiers.
  */
 int guard_arm_overwrite(struct guard *guard, bool arm);
 
@@ -114,6 +114,26 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 
 /* A mapped file has been looked through: members that map it again are not stopped for it. */
 void guard_inspected(struct guard *guard, const struct record_map *record);
+
+/* An answer to holds, good from now on; it takes effect when the held call runs again. -E2BIG, -ENOSPC: no room. */
+int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);
+void guard_revoke(struct guard *guard, const struct grant_key *key);
+
+/* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
+void guard_drop_held(struct guard *guard, const struct actor *actor);
+
+/*
+ * Every call that stands stopped now, as the record that told of it: for a daemon that finds what another left, and
+ * where records were lost. A text may be cut at the record's end. Ends with what `each` returns other than 0.
+ */
+int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
+			void *userdata);
+
+/*
+ * The calling process, and these files and directories of its own, are out of reach of sessions from now on, where the
+ * lsm tier guards. What was named before stays so. -E2BIG: more than PROTECTED_MAX; the others are protected.
+ */
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);

@@ -163,8 +163,12 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, struct 
 
 	report.tier = event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
 	report.rule_unknown = !policy;
-	if (policy && decision.rule != RULE_DEFAULT)
+	if (event->head.kind == RECORD_OP && event->op.flags & OP_SELF)
+		report.rule = "self-protection";
+	else if (policy && decision.rule != RULE_DEFAULT)
 		report.rule = policy_rule_name(policy, decision.rule);
+	if (policy && decision.verdict > VERDICT_ALLOW)
+		report.message = policy_rule_message(policy, decision.rule);
 	pipeline->counts.ops[op] += 1;
 	pipeline->counts.verdicts[decision.verdict] += 1;
 	pipeline->counts.by_op[op][decision.verdict] += 1;
@@ -212,7 +216,8 @@ static int take_op(struct pipeline *pipeline, const struct event *event, struct 
 	struct decision kernel = {.rule = event->op.rule, .verdict = event->op.verdict};
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
 
-	if (policy)
+	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
+	if (policy && !(event->op.flags & (OP_HELD_BEFORE | OP_SELF)))
 		compare(pipeline, event, kernel, judge_op(policy, event));
 	kill_session(pipeline, policy, kernel, event->op.flags, process ? process->session : NULL);
 	return tell_op(pipeline, event, process, policy, kernel, NULL);
@@ -324,6 +329,15 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	return error;
 }
 
+static int take_tamper(struct pipeline *pipeline, const struct event *event, struct process *process)
+{
+	int error = event_json_tamper(&pipeline->writer, event, process, &pipeline->line);
+
+	if (!error)
+		give_out(pipeline, process ? process->session : NULL, -1, VERDICT_DENY);
+	return error;
+}
+
 static int take_loss(struct pipeline *pipeline, const struct event *event)
 {
 	int error = event_json_loss(&pipeline->writer, event, &pipeline->line);
@@ -367,6 +381,8 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 		if (pipeline->actions.mapped)
 			pipeline->actions.mapped(event, pipeline->actions.userdata);
 		return error;
+	case RECORD_TAMPER:
+		return take_tamper(pipeline, event, process);
 	case RECORD_LOSS:
 		return take_loss(pipeline, event);
 	default:

@@ -185,8 +185,15 @@ static void try_all(struct kernel_facts *facts)
 
 /* --- quickly: one program of a few instructions for each kind, loaded and not attached --- */
 
-#define CALL(helper) {.code = BPF_JMP | BPF_CALL, .imm = (helper)}
-#define RETURN_0 {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0}, {.code = BPF_JMP | BPF_EXIT}
+#define CALL(helper)                                        \
+	{                                                   \
+		.code = BPF_JMP | BPF_CALL, .imm = (helper) \
+	}
+#define RETURN_0                                                     \
+	{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0}, \
+	{                                                            \
+		.code = BPF_JMP | BPF_EXIT                           \
+	}
 
 static const struct bpf_insn returns[] = {RETURN_0};
 static const struct bpf_insn asks_cookie[] = {CALL(BPF_FUNC_get_attach_cookie), RETURN_0};
@@ -206,8 +213,11 @@ struct load {
 	size_t count;
 };
 
-#define LOAD(field, type, attach_type, function, instructions) \
-	{offsetof(struct kernel_facts, field), type, attach_type, function, instructions, ARRAY_SIZE(instructions)}
+#define LOAD(field, type, attach_type, function, instructions)                                   \
+	{                                                                                        \
+		offsetof(struct kernel_facts, field), type, attach_type, function, instructions, \
+			ARRAY_SIZE(instructions)                                                 \
+	}
 
 static const struct load loads[] = {
 	LOAD(tp_btf, BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "btf_trace_sched_process_fork", returns),

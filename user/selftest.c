@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <signal.h>
 
@@ -17,6 +18,24 @@ static int make_file(const char *path)
 	if (fd < 0)
 		return -errno;
 	return write(fd, "reprieve\n", 9) == 9 ? 0 : -EIO;
+}
+
+/* A block device that leads to no driver: the open is judged, and fails. /tmp may allow no devices. */
+static void open_device(void)
+{
+	char path[64];
+	int fd = -1;
+
+	snprintf(path, sizeof(path), "/dev/reprieve-selftest-%d", (int)getpid());
+	if (!mknod("device", S_IFBLK | 0600, makedev(0, 0)))
+		fd = open("device", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES && !mknod(path, S_IFBLK | 0600, makedev(0, 0))) {
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		unlink(path);
+	}
+	if (fd >= 0)
+		close(fd);
+	unlink("device");
 }
 
 #ifdef __x86_64__
@@ -56,7 +75,9 @@ static void exec_program(void)
 		execl("program", "program", NULL);
 }
 #else
-static void exec_program(void) {}
+static void exec_program(void)
+{
+}
 #endif
 
 /* Each of the operations, on files that it made; the last is an exec, of ourselves where /tmp is mounted noexec. A system
@@ -70,6 +91,7 @@ static void do_operations(void)
 	if (make_file("a") || make_file("b"))
 		return;
 	rename("a", "b");
+	open_device();
 	fd = open("b", O_RDWR | O_CLOEXEC);
 	if (fd >= 0) {
 		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4);
@@ -84,7 +106,7 @@ static void do_operations(void)
 
 static void remains_away(const char *directory)
 {
-	static const char *const names[] = {"a", "b", "directory", "program"};
+	static const char *const names[] = {"a", "b", "device", "directory", "program"};
 	_cleanup_close_ int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

@@ -42,7 +42,7 @@ static const struct {
 	{"default: hold\nrules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n",
 	 &lsm_tiers,
 	 {"default: hold of sql on tier uprobe cannot be given: it is reported as an alert, and goes on",
-	  "default: hold of unlink, rmdir, rename, truncate, overwrite, rawwrite, exec on tier lsm cannot be given: "
+	  "default: hold of unlink, rmdir, rename, truncate, overwrite, rawwrite on tier lsm cannot be given: "
 	  "it is denied instead"}},
 	/* In observe mode nothing is stopped, and nobody expects it. */
 	{"mode: observe\nrules:\n- {name: a, op: [delete], path: [/a/**], action: kill}\n", &signal_tiers, {NULL}},
