@@ -115,6 +115,8 @@ void policy_free(struct policy *policy);
 
 const struct policy_image *policy_image(const struct policy *policy);
 const char *policy_origin(const struct policy *policy); /* a path, or "built-in policy" */
+/* Is a process told, on its own standard error, why it is held or denied? */
+bool policy_tells(const struct policy *policy);
 const char *policy_text(const struct policy *policy); /* the source, whole */
 const struct dfa_stats *policy_stats(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
