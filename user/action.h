@@ -9,6 +9,9 @@
 /* SIGKILL, SIGCONT, SIGSTOP to the process, if it still is that process: -ESRCH otherwise. */
 int action_signal(const struct process_id *process, int signal);
 
+/* Is its number still this process's? */
+bool action_is_process(const struct process_id *process);
+
 /*
  * A NUL-terminated text at an address of a process, at most `limit` bytes of it: malloc'ed, with a NUL behind it.
  * -EFAULT: not readable, -E2BIG: no NUL within the limit (what was read is returned all the same).
