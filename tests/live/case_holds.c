@@ -95,8 +95,13 @@ static void decide(struct live *live, const char *command, json_t *hold, const c
 
 static char state_of(pid_t pid)
 {
-	char *content = read_text(text("/proc/%d/stat", (int)pid)), *after = strrchr(content, ')');
+	FILE *file = fopen(text("/proc/%d/stat", (int)pid), "re");
+	char line[512] = "", *after;
 
+	if (!file || !fgets(line, sizeof(line), file))
+		return '?';
+	fclose(file);
+	after = strrchr(line, ')');
 	return after ? after[2] : '?';
 }
 
@@ -395,7 +400,7 @@ static void run_many(struct live *live)
 
 	make_many(dir, PROCESSES);
 	pid = begin(live, &output, "sh", "-c",
-		    "for f in ask/d/*; do rm $f & done; wait; echo all done");
+		    "for f in ask/d/*; do rm $f & done; wait");
 	holds = wait_pending(live, PROCESSES);
 	check(count_files(dir) == PROCESSES, "%d files are left before the answers", count_files(dir));
 	srand(3);
@@ -408,7 +413,7 @@ static void run_many(struct live *live)
 	for (int i = 0; i < PROCESSES; i += BATCH)
 		approve_batch(live, holds, order + i);
 	outcome = finish(pid, output);
-	check(!outcome.status && strstr(outcome.output, "all done"), "sh: %d, %s", outcome.status, outcome.output);
+	check(!outcome.status, "sh: %d, %s", outcome.status, outcome.output);
 	check(!count_files(dir), "%d files are left", count_files(dir));
 	wait_pending(live, 0);
 }

@@ -1,0 +1,282 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Holds of SQL live: statements that stand stopped, answered by a person, or by nobody.
+
+    test_holds.py [--reprieve PATH] [--list] [NAME...]
+
+NAME: only the cases whose name has it. Needs what test_sql.py needs; the screen also tmux.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_sql  # noqa: E402 (from this file's own directory)
+from test_sql import Failure, Skip, expect  # noqa: E402
+
+PSQL_FAILED = 1
+
+
+# ---- one hold
+
+
+class Held:
+    """A command whose statement is held, as a session of a daemon of its own."""
+
+    def __init__(self, bench, action, command, timeout="60s", extra=""):
+        rule = "    timeout: %s\n    lease: 60s\n" % timeout if action == "hold" else ""
+        text = ("version: 1\ndefault: allow\nrules:\n  - name: ask\n    op: [sql]\n    sql: [drop, truncate]\n"
+                "    message: \"Ask the DBA.\"\n    action: %s\n%s%s" % (action, rule, extra))
+        self.bench = bench
+        self.policy = bench.policies.setdefault(text, None) or bench.write(text, ".yaml")
+        bench.policies[text] = self.policy
+        self.socket, self.events = bench.daemon(self.policy)
+        self.process, self.where = bench.start(self.policy, command)
+
+    def call(self, *words):
+        return subprocess.run([self.bench.reprieve, words[0], "--socket", self.socket] + list(words[1:]),
+                              capture_output=True, text=True, timeout=30, check=False)
+
+    def pending(self):
+        return [json.loads(line) for line in self.call("pending", "--json").stdout.splitlines()]
+
+    def wait(self, state="open"):
+        """The hold of this session in that state."""
+        for _ in range(400):
+            for hold in self.pending():
+                if hold["session"]["name"] == self.where[1] and hold["state"] == state:
+                    return hold
+            time.sleep(0.05)
+        raise Failure("nothing is %s: %s" % (state, self.pending()))
+
+    def answer(self, *words):
+        done = self.call(*words)
+        expect(done.returncode == 0, "%s: %s" % (" ".join(words), done.stderr))
+        return done.stdout
+
+    def finish(self):
+        return self.bench.finish(self.process, self.where)
+
+    def own_events(self, kind):
+        return [event for event in test_sql.read_events(self.events)
+                if event["kind"] == kind and event.get("session", {}).get("name") == self.where[1]]
+
+
+def psql(bench, *statements):
+    return test_sql.psql(bench, *statements)
+
+
+def exists(bench, table):
+    return bench.server.query("select count(*) from pg_class where relname = '%s'" % table) == "1"
+
+
+# ---- the cases
+
+
+def case_approve(bench):
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "select 1", "drop table %s" % table))
+    hold = held.wait()
+    expect(exists(bench, table), "the table is gone before the answer")
+    expect(hold["op"] == "sql" and table in hold["sql"]["statement"], "what is held: %s" % hold)
+    expect(hold["sql"]["tables"] == [table] and hold["rule"] == "ask", "what is held: %s" % hold)
+    people = held.call("pending").stdout
+    expect("drop table %s" % table in people and "Ask the DBA." in people, "pending says: %s" % people)
+    held.answer("approve", str(hold["hold"]), "--reason", "agreed")
+    result = held.finish()
+    expect(result.status == 0 and not exists(bench, table), "psql ends with %d" % result.status)
+    reviews = held.own_events("review")
+    expect(len(reviews) == 1 and reviews[0]["reason"] == "agreed" and reviews[0]["by"]["uid"] == 0,
+           "who decided: %s" % reviews)
+    states = [event["change"] for event in held.own_events("hold")]
+    expect(states[0] == "opened" and states[-1] == "closed", "the hold's events: %s" % states)
+    expect(not held.pending(), "still pending: %s" % held.pending())
+
+
+def case_approve_process(bench):
+    """What the process does under the same rule afterwards is not asked again; another process is."""
+    first, second = bench.table(), bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % first, "drop table %s" % second))
+    held.answer("approve", str(held.wait()["hold"]))
+    result = held.finish()
+    expect(result.status == 0 and not exists(bench, second), "psql ends with %d" % result.status)
+    expect(len([e for e in held.own_events("hold") if e["change"] == "opened"]) == 1, "it was asked twice")
+
+
+def case_approve_once(bench):
+    first, second = bench.table(), bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % first, "drop table %s" % second))
+    hold = held.wait()
+    held.answer("approve", str(hold["hold"]), "--once")
+    for _ in range(200):
+        again = held.wait()
+        if again["hold"] != hold["hold"]:
+            break
+        time.sleep(0.05)
+    expect(second in again["sql"]["statement"] and not exists(bench, first), "the second question: %s" % again)
+    held.answer("deny", str(again["hold"]))
+    result = held.finish()
+    expect(exists(bench, second) and result.status != 0, "psql ends with %d" % result.status)
+
+
+def check_failed(bench, held, result, table):
+    expect(exists(bench, table), "the table is gone")
+    expect(result.status == PSQL_FAILED, "psql ends with %d" % result.status)
+    expect("drop table %s" % table not in bench.server.log(), "the statement reached the server")
+    expect("reprieve: denied: rule 'ask'" in result.errors and "Ask the DBA." in result.errors,
+           "it was not told why: %s" % result.errors)
+
+
+def case_deny_held(bench):
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table))
+    held.answer("deny", str(held.wait()["hold"]))
+    result = held.finish()
+    check_failed(bench, held, result, table)
+    expect("reprieve: held: rule 'ask'" in result.errors, "it was not told that it waits: %s" % result.errors)
+
+
+def case_deny_kill(bench):
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table))
+    held.answer("deny", str(held.wait()["hold"]), "--kill")
+    result = held.finish()
+    expect(result.status == test_sql.KILLED and exists(bench, table), "psql ends with %d" % result.status)
+
+
+def case_deny_at_once(bench):
+    table = bench.table()
+    held = Held(bench, "deny", psql(bench, "drop table %s" % table))
+    result = held.finish()
+    check_failed(bench, held, result, table)
+
+
+def case_timeout(bench):
+    """Nobody answers: the statement fails. Approved later, the next try goes through."""
+    table = bench.table()
+    drop = "psql -X -c 'drop table %s' \"%s\"" % (table, bench.server.unix())
+    held = Held(bench, "hold", ["sh", "-c", "%s || { while [ ! -e go ]; do sleep 0.1; done; %s; }" % (drop, drop)],
+                timeout="1s")
+    hold = held.wait("timed-out")
+    expect(exists(bench, table), "the table is gone without an answer")
+    expect("another try" in held.answer("approve", str(hold["hold"])), "approve does not say what it does")
+    workspace = hold["process"]["cwd"]
+    with open(os.path.join(workspace, "go"), "w", encoding="utf-8"):
+        pass
+    result = held.finish()
+    expect(result.status == 0 and not exists(bench, table), "the second try ends with %d" % result.status)
+
+
+def case_killed(bench):
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table))
+    hold = held.wait()
+    os.kill(hold["process"]["pid"], 9)
+    held.finish()
+    for _ in range(100):
+        if not held.pending():
+            break
+        time.sleep(0.05)
+    expect(not held.pending(), "still pending: %s" % held.pending())
+    expect(exists(bench, table), "the table is gone")
+
+
+def case_alone(bench):
+    """`reprieve run` without a daemon answers on a socket of its own."""
+    table, socket = bench.table(), bench.path(".sock")
+    policy = bench.write("version: 1\nrules:\n  - {name: ask, op: [sql], sql: [drop], action: hold, timeout: 60s}\n",
+                         ".yaml")
+    process = subprocess.Popen([bench.reprieve, "run", "--policy", policy, "--socket", socket, "--"] +
+                               psql(bench, "drop table %s" % table), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    holds = ""
+    for _ in range(400):
+        holds = subprocess.run([bench.reprieve, "pending", "--json", "--socket", socket], capture_output=True,
+                               text=True, check=False).stdout
+        if holds:
+            break
+        time.sleep(0.05)
+    expect(holds and exists(bench, table), "nothing is held")
+    subprocess.run([bench.reprieve, "approve", "--socket", socket, str(json.loads(holds)["hold"])], check=True,
+                   stdout=subprocess.DEVNULL)
+    output = process.communicate(timeout=60)[0]
+    expect(process.returncode == 0 and not exists(bench, table), "psql ends with %d: %s" % (process.returncode, output))
+    expect("reprieve approve" in output, "it is not told how to answer: %s" % output)
+
+
+# ---- the screen
+
+
+class Terminal:
+    """A tmux server of our own with one window."""
+
+    def __init__(self, bench, command, size=(80, 24)):
+        if not shutil.which("tmux"):
+            raise Skip("needs tmux")
+        self.socket = bench.path(".tmux")
+        self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), command)
+
+    def tmux(self, *words):
+        return subprocess.run(["tmux", "-S", self.socket, "-f", "/dev/null"] + list(words), capture_output=True,
+                              text=True, timeout=30, check=False).stdout
+
+    def wait(self, text):
+        for _ in range(200):
+            screen = self.tmux("capture-pane", "-p")
+            if text in screen:
+                return screen
+            time.sleep(0.05)
+        raise Failure("the screen never shows %r:\n%s" % (text, screen))
+
+    def close(self):
+        self.tmux("kill-server")
+
+
+def case_screen(bench):
+    first, second = bench.table(), bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % first))
+    held.wait()
+    terminal = Terminal(bench, "%s review --socket %s; sleep 60" % (bench.reprieve, held.socket))
+    try:
+        screen = terminal.wait("drop table %s" % first)
+        expect("Ask the DBA." in screen and "1 pending" in screen, "the screen shows:\n%s" % screen)
+        terminal.tmux("send-keys", "a")
+        terminal.wait("approved")
+        expect(held.finish().status == 0 and not exists(bench, first), "psql failed")
+        terminal.wait("nothing stands stopped")
+        held = Held(bench, "hold", psql(bench, "drop table %s" % second))
+        terminal.wait("drop table %s" % second)
+        terminal.tmux("resize-window", "-x", "120", "-y", "40")
+        terminal.tmux("send-keys", "k")
+        terminal.wait("kill the process of hold")
+        terminal.tmux("send-keys", "n")
+        terminal.wait("nothing was killed")
+        terminal.tmux("send-keys", "k", "y")
+        expect(held.finish().status == test_sql.KILLED and exists(bench, second), "it was not killed")
+    finally:
+        terminal.close()
+
+
+CASES = [
+    ("approve", case_approve),
+    ("approve-process", case_approve_process),
+    ("approve-once", case_approve_once),
+    ("deny-held", case_deny_held),
+    ("deny-kill", case_deny_kill),
+    ("deny-at-once", case_deny_at_once),
+    ("timeout", case_timeout),
+    ("killed", case_killed),
+    ("alone", case_alone),
+    ("screen", case_screen),
+]
+
+
+if __name__ == "__main__":
+    test_sql.cases = lambda: CASES
+    test_sql.__doc__ = __doc__
+    sys.exit(test_sql.main())
