@@ -13,6 +13,7 @@ struct bpf_iter_meta;
 struct bpf_raw_tracepoint_args;
 struct cgroup;
 struct cgroup_root;
+struct cred;
 struct css_set;
 struct dentry;
 struct fdtable;
@@ -20,6 +21,7 @@ struct file;
 struct files_struct;
 struct fs_struct;
 struct inode;
+struct kernel_siginfo;
 struct kernfs_node;
 struct mm_struct;
 struct mount;
@@ -43,6 +45,15 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
+};
+
+enum bpf_cmd {
+	BPF_OBJ_GET = 7,
+	BPF_PROG_DETACH = 9,
+	BPF_PROG_GET_FD_BY_ID = 13,
+	BPF_MAP_GET_FD_BY_ID = 14,
+	BPF_LINK_GET_FD_BY_ID = 30,
+	BPF_LINK_DETACH = 34,
 };
 
 enum {
@@ -133,6 +144,8 @@ struct mm_struct {
 	struct {
 		long unsigned int arg_start;
 		long unsigned int arg_end;
+		long unsigned int env_start;
+		long unsigned int env_end;
 	};
 };
 
@@ -158,9 +171,12 @@ struct path {
 
 struct file {
 	fmode_t f_mode;
+	struct inode *f_inode;
+	unsigned int f_flags;
 	union {
 		const struct path f_path;
 	};
+	loff_t f_pos;
 };
 
 struct qstr {
@@ -200,10 +216,12 @@ typedef __kernel_dev_t dev_t;
 
 struct super_block {
 	dev_t s_dev;
+	long unsigned int s_magic;
 };
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct cgroup {
@@ -219,6 +237,7 @@ struct linux_binprm {
 	struct file *file;
 	int argc;
 	const char *filename;
+	const char *interp;
 };
 
 struct cgroup_root {

@@ -129,6 +129,15 @@ __noinline int emit(__u32 slot, __u32 force)
 	return ring_put(&scratch->rec.head, size, force);
 }
 
+/* No result came, and none ever did for such an operation: its records wait no more, until one is seen after all. */
+static __always_inline void result_missed(__u8 op)
+{
+	__u32 bit = 1u << (op & (OP_COUNT - 1));
+
+	if (!(settings.results_seen & bit))
+		settings.known_results &= ~bit;
+}
+
 /*
  * Writes the record that waits under a key, with its result where that is known. Returns -1 where none waits.
  */
@@ -142,10 +151,12 @@ __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 	if (known) {
 		inflight->rec.result = result;
 		inflight->rec.flags |= OP_RESULT_KNOWN;
+	} else if (inflight->rec.source == SOURCE_LSM) {
+		result_missed(inflight->rec.op);
 	}
-	size = 256 + inflight->pending.text_used;
-	if (size > 256 + INFLIGHT_TEXT)
-		size = 256 + INFLIGHT_TEXT;
+	size = RECORD_FIXED_BYTES + inflight->pending.text_used;
+	if (size > RECORD_FIXED_BYTES + INFLIGHT_TEXT)
+		size = RECORD_FIXED_BYTES + INFLIGHT_TEXT;
 	inflight->rec.head.fixed = inflight->pending.fixed;
 	ring_put(&inflight->rec.head, size, inflight->rec.flags & OP_ACTED);
 	bpf_map_delete_elem(&inflights, &key);
@@ -167,4 +178,16 @@ __noinline int inflight_put(__u32 slot)
 		return 0;
 	count(COUNT_INFLIGHT_FULL);
 	return emit(slot, 0);
+}
+
+/* Tells of the operation in a slot: with its result, where a program is attached that learns it. */
+__noinline int op_tell(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	if (settings.known_results >> (scratch->rec.op.op & (OP_COUNT - 1)) & 1)
+		return inflight_put(slot);
+	return emit(slot, scratch->rec.op.flags & OP_ACTED);
 }

@@ -9,6 +9,10 @@
 #define PF_IO_WORKER 0x10
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define FMODE_WRITE 2
+#define O_APPEND 02000
+#define O_TRUNC 01000
 #define RENAME_EXCHANGE 2
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
 #define SYS_FALLOCATE 285
@@ -21,6 +25,8 @@
 #define SYS_FTRUNCATE64_32 194
 #define TS_COMPAT 0x2 /* arch/x86/include/asm/thread_info.h: the system call came by the 32-bit entry */
 #define MAY_WRITE 2
+#define SYS_EXECVEAT 322
+#define SYS_EXECVEAT_32 358
 
 /* Set before load, from the kernel's BTF (user/loader.c): how many arguments a function takes there. */
 const volatile __u32 args_path_rename = 5; /* flags since commit 100f59d96405 (5.19) */
@@ -28,7 +34,6 @@ const volatile __u32 args_vfs_unlink = 4; /* mnt_userns since commit 6521f891708
 const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
-const volatile __u32 known_results = 0; /* mask of 1 << enum op: an fexit program tells the result */
 
 /* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
 
@@ -59,6 +64,34 @@ static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *re
 	return scratch;
 }
 
+/* What an operation is done to is the daemon's own, or lies in a directory of its own. */
+static __always_inline bool is_own(const struct record_op *rec, struct dentry *dentry)
+{
+	struct inode *parent;
+
+	if (!settings.protect_mask)
+		return false;
+	parent = BPF_CORE_READ(dentry, d_parent, d_inode);
+	return is_protected(rec->target.ino, rec->target.dev) || is_protected(rec->replaced.ino, rec->replaced.dev) ||
+	       is_protected(BPF_CORE_READ(parent, i_ino), BPF_CORE_READ(parent, i_sb, s_dev));
+}
+
+/* Refuses the operation in the slot, whatever the policy says. */
+static __always_inline void refuse_own(int slot, struct scratch *scratch)
+{
+	struct record_op *rec = &scratch->rec.op;
+
+	rec->verdict = VERDICT_DENY;
+	rec->rule = RULE_DEFAULT;
+	rec->tier = TIER_LSM;
+	rec->result = -EPERM;
+	rec->flags |= OP_SELF | OP_ACTED | OP_RESULT_KNOWN;
+	scratch->pending.fixed = sizeof(*rec);
+	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
+	emit(slot, 1);
+	scratch_release(slot);
+}
+
 /* Carries the decision out, and tells of it: now where the call ends or stops here, with its result otherwise. */
 static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
 {
@@ -76,9 +109,9 @@ static __always_inline int guard_end(int slot, struct scratch *scratch, struct d
 		scratch->rec.op.result = answer;
 		scratch->rec.op.flags |= OP_RESULT_KNOWN;
 		emit(slot, 1);
-	} else if (known_results >> (scratch->rec.op.op & (OP_COUNT - 1)) & 1) {
+	} else if (dentry) {
 		scratch->pending.match = number_of(scratch, dentry);
-		inflight_put(slot);
+		op_tell(slot);
 	} else {
 		emit(slot, 0);
 	}
@@ -116,6 +149,10 @@ static __always_inline int guard_delete(struct path *dir, struct dentry *dentry,
 	target_of_dentry(&scratch->rec.op.target, dentry);
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -155,6 +192,10 @@ static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
 	} else if (path_walk(slot, number_of(scratch, new), (__u64)BPF_CORE_READ(new_dir, mnt)) >= 0) {
 		path_forward(slot);
 		op_name_only(slot);
+	}
+	if (is_own(&scratch->rec.op, old) || is_own(&scratch->rec.op, new)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
 	}
 	return guard_end(slot, scratch, old);
 }
@@ -215,6 +256,10 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 	}
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(path, mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -232,9 +277,89 @@ int BPF_PROG(guard_file_truncate, struct file *file, int ret)
 }
 
 /*
- * fallocate has no hook of its own: vfs_fallocate asks for permission to write. Armed only where a rule wants more
- * than a record, since every read and write passes here.
+ * Content that is replaced in place. A file opened for writing is judged at the open, once: each write is not told of.
+ * What was opened before, or by somebody else who handed the descriptor over, is judged at its first write.
  */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* address of the struct file */
+	__type(value, __u64); /* number of its inode: a freed address serves another file */
+} opened SEC(".maps");
+
+static __always_inline void opened_add(__u64 file, __u64 ino)
+{
+	bpf_map_update_elem(&opened, &file, &ino, BPF_ANY);
+}
+
+/* Judges an open file as one whose content may be lost. Returns what the hook has to return. */
+static __always_inline int guard_written(const struct file *file, __u32 op, __u32 hook, __u64 argument)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	struct scratch *scratch;
+	int slot, answer;
+	__u64 address, ino;
+
+	scratch = guard_begin(op, hook, &slot);
+	if (!scratch)
+		return 0;
+	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
+	scratch->rec.op.flags |= OP_SIZE_KNOWN;
+	scratch->rec.op.argument = argument;
+	address = number_of(scratch, file);
+	ino = scratch->rec.op.target.ino;
+	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
+	if (is_own(&scratch->rec.op, dentry)) {
+		refuse_own(slot, scratch);
+		return -EPERM;
+	}
+	/* The result of an open is that of no loss yet. */
+	answer = guard_end(slot, scratch, hook == HOOK_FILE_OPEN ? NULL : dentry);
+	if (answer == -ERESTARTNOINTR)
+		return -ERESTARTNOINTR;
+	if (answer)
+		return -EPERM;
+	opened_add(address, ino);
+	return 0;
+}
+
+/* A write that begins behind the end loses nothing: output that was redirected to a file goes on there. */
+static __always_inline bool has_content(const struct file *file, const struct inode *inode)
+{
+	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_nlink && inode->i_size && !(file->f_flags & O_APPEND);
+}
+
+static __always_inline bool is_own_file(const struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	struct inode *inode = dentry->d_inode, *parent = dentry->d_parent->d_inode;
+
+	return settings.protect_mask &&
+	       (is_protected(inode->i_ino, inode->i_sb->s_dev) || is_protected(parent->i_ino, parent->i_sb->s_dev));
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(guard_file_open, struct file *file, int ret)
+{
+	struct inode *inode;
+
+	if (ret)
+		return -EPERM;
+	if (!(file->f_mode & FMODE_WRITE) || !task_entry_current())
+		return 0;
+	inode = file->f_inode;
+	if ((inode->i_mode & S_IFMT) == S_IFBLK)
+		return guard_written(file, OP_RAWWRITE, HOOK_FILE_OPEN, file->f_flags);
+	/* O_TRUNC is a truncation, and judged as that; what is appended to loses nothing, but is not the agent's to change. */
+	if ((has_content(file, inode) && !(file->f_flags & O_TRUNC)) || is_own_file(file))
+		return guard_written(file, OP_OVERWRITE, HOOK_FILE_OPEN, file->f_flags);
+	if ((inode->i_mode & S_IFMT) == S_IFREG)
+		opened_add(address_of(file), inode->i_ino);
+	return 0;
+}
+
+/* vfs_fallocate asks for permission to write, and is told apart by its system call. */
 static __always_inline __u64 fallocate_mode(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -246,40 +371,180 @@ static __always_inline __u64 fallocate_mode(void)
 	return number == SYS_FALLOCATE ? BPF_CORE_READ(regs, si) : 0;
 }
 
+/* Armed only where a rule wants more than a record of an overwrite, since every read and write passes here. */
 SEC("lsm/file_permission")
 int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 {
-	struct scratch *scratch;
-	struct dentry *dentry;
-	__u64 mode;
-	int slot;
+	__u64 address, mode, *ino;
+	struct inode *inode;
 
 	if (ret)
 		return -EPERM;
 	if (mask != MAY_WRITE || !task_entry_current())
 		return 0;
 	mode = fallocate_mode();
-	if (!(mode & FALLOC_DESTROYS))
+	if (mode & FALLOC_DESTROYS)
+		return guard_written(file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
+	inode = file->f_inode;
+	if (!has_content(file, inode) || file->f_pos >= inode->i_size)
 		return 0;
-	dentry = BPF_CORE_READ(file, f_path.dentry);
-	scratch = guard_begin(OP_OVERWRITE, HOOK_FILE_PERMISSION, &slot);
+	address = address_of(file);
+	ino = bpf_map_lookup_elem(&opened, &address);
+	if (ino && *ino == inode->i_ino)
+		return 0;
+	return guard_written(file, OP_OVERWRITE, HOOK_FILE_PERMISSION, 0);
+}
+
+/*
+ * Exec, before the point of no return: refused or held here, nothing of the old program is gone. The arguments are
+ * read where the caller has them, as the kernel did a moment before; one that another thread changes in between is met
+ * again at sched_process_exec (bpf/task.bpf.c), as the kernel took them.
+ */
+
+#define EXEC_ARGS_MAX 128 /* arguments that are read */
+
+/* Where the i-th argument of the execve under way lies; 0: there is none. */
+static __always_inline __u64 exec_arg_address(__u32 i)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = regs_of_current();
+	__u64 number = BPF_CORE_READ(regs, orig_ax), vector, address = 0;
+
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		vector = number == SYS_EXECVEAT_32 ? BPF_CORE_READ(regs, dx) : BPF_CORE_READ(regs, cx);
+		bpf_probe_read_user(&address, 4, (void *)(vector + i * 4));
+	} else {
+		vector = number == SYS_EXECVEAT ? BPF_CORE_READ(regs, dx) : BPF_CORE_READ(regs, si);
+		bpf_probe_read_user(&address, 8, (void *)(vector + i * 8));
+	}
+	return address;
+}
+
+/* The i-th argument behind the strings so far. Returns its length with its NUL, 0 behind the last one, -1: unread. */
+__noinline int exec_arg(__u32 slot, __u32 i)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u64 address = exec_arg_address(i);
+	__u32 used;
+	long length;
+
+	if (!scratch)
+		return -1;
+	if (!address)
+		return 0;
+	used = scratch->pending.text_used & (SCRATCH_TEXT - 1);
+	length = bpf_probe_read_user_str(&scratch->text[used], ARGS_BYTES, (void *)address);
+	if (length <= 0)
+		return -1;
+	scratch->pending.text_used = used + length;
+	return length;
+}
+
+/* Puts the arguments into the record; nonzero: not all of them. */
+__noinline int exec_args_of_call(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	int length = 1;
+
+	if (!scratch)
+		return 1;
+	for (__u32 i = 0; i < EXEC_ARGS_MAX; i++) {
+		length = exec_arg(slot, i);
+		if (length <= 0 || scratch->pending.text_used >= ARGS_BYTES)
+			break;
+	}
+	if (scratch->pending.text_used >= ARGS_BYTES) {
+		scratch->pending.text_used = ARGS_BYTES;
+		length = 1;
+	}
+	scratch->rec.op.args.offset = sizeof(scratch->rec);
+	scratch->rec.op.args.length = scratch->pending.text_used;
+	return length != 0;
+}
+
+/*
+ * Facts and decision of the exec in the slot, as exec_judge has them. Nonzero: a rule is about it. Of a script the hook
+ * is called again for its interpreter, which counts only where a stricter rule is about that one.
+ */
+__noinline int exec_decide(__u32 slot, __u32 cut, __u32 interpreter)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u64 key = bpf_get_current_pid_tgid();
+	__u32 text, length, verdict, *before;
+
 	if (!scratch)
 		return 0;
+	length = scratch->rec.op.args.length;
+	text = text_add(slot);
+	scratch->rec.op.path.offset = text >> 16;
+	scratch->rec.op.path.length = text;
+	scratch->rec.op.agent = scratch->facts.agent;
+	scratch->facts.op = OP_EXEC;
+	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
+	if (!scratch->out_length) {
+		scratch->facts.unknown |= 1 << FAMILY_PATH;
+		scratch->rec.op.flags |= OP_PATH_UNKNOWN;
+	}
+	match_path(slot);
+	match_args(slot, 0, length ? length - 1 : 0, cut);
+	if (judge(slot))
+		return 0;
+	verdict = scratch->decision.verdict;
+	before = bpf_map_lookup_elem(&execs, &key);
+	if (interpreter && before && verdict <= *before)
+		return 0;
+	bpf_map_update_elem(&execs, &key, &verdict, BPF_ANY);
+	if (scratch->decision.rule != RULE_DEFAULT)
+		return 1;
+	if (!interpreter)
+		count(COUNT_OPS + OP_EXEC);
+	return 0;
+}
+
+SEC("lsm/bprm_check_security")
+int BPF_PROG(guard_exec, struct linux_binprm *bprm, int ret)
+{
+	struct dentry *dentry;
+	struct scratch *scratch;
+	struct file *file;
+	int slot, cut, answer = 0;
+
+	if (ret)
+		return -EPERM;
+	if (!settings.watch_execs)
+		return 0;
+	scratch = guard_begin(OP_EXEC, HOOK_BPRM_CHECK, &slot);
+	if (!scratch)
+		return 0;
+	file = BPF_CORE_READ(bprm, file);
+	dentry = BPF_CORE_READ(file, f_path.dentry);
 	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	scratch->rec.op.argument = mode;
-	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
-	return guard_end(slot, scratch, dentry);
+	cut = exec_args_of_call(slot);
+	scratch->out_length = 0;
+	if (path_walk(slot, number_of(scratch, dentry), (__u64)BPF_CORE_READ(file, f_path.mnt)) >= 0)
+		path_forward(slot);
+	if (!exec_decide(slot, cut, BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename))) {
+		scratch_release(slot);
+		return 0;
+	}
+	answer = guard_end(slot, scratch, NULL);
+	if (answer == -ERESTARTNOINTR)
+		return -ERESTARTNOINTR;
+	return answer ? -EPERM : 0;
 }
 
 /* The result of the operation that waits for this dentry; a nested call (overlayfs to its upper layer) is another's. */
-static __always_inline int result_of(struct dentry *dentry, long result)
+static __always_inline int result_of(enum op op, struct dentry *dentry, long result)
 {
 	__u64 key = bpf_get_current_pid_tgid();
 	struct inflight *inflight;
 
 	if (!maybe_member(key >> 32))
 		return 0;
+	if (!(settings.results_seen & 1 << op)) {
+		settings.results_seen |= 1 << op;
+		settings.known_results |= 1 << op;
+	}
 	inflight = bpf_map_lookup_elem(&inflights, &key);
 	if (inflight && inflight->pending.match == (__u64)dentry)
 		inflight_emit(key, (int)result, 1);
@@ -290,38 +555,38 @@ SEC("fexit/vfs_unlink")
 int result_unlink(__u64 *ctx)
 {
 	if (args_vfs_unlink == 4)
-		return result_of((struct dentry *)ctx[2], ctx[4]);
-	return result_of((struct dentry *)ctx[1], ctx[3]);
+		return result_of(OP_UNLINK, (struct dentry *)ctx[2], ctx[4]);
+	return result_of(OP_UNLINK, (struct dentry *)ctx[1], ctx[3]);
 }
 
 SEC("fexit/vfs_rmdir")
 int result_rmdir(__u64 *ctx)
 {
 	if (args_vfs_rmdir == 4)
-		return result_of((struct dentry *)ctx[2], ctx[4]);
+		return result_of(OP_RMDIR, (struct dentry *)ctx[2], ctx[4]);
 	if (args_vfs_rmdir == 3)
-		return result_of((struct dentry *)ctx[2], ctx[3]);
-	return result_of((struct dentry *)ctx[1], ctx[2]);
+		return result_of(OP_RMDIR, (struct dentry *)ctx[2], ctx[3]);
+	return result_of(OP_RMDIR, (struct dentry *)ctx[1], ctx[2]);
 }
 
 SEC("fexit/vfs_rename")
 int result_rename(__u64 *ctx)
 {
 	if (args_vfs_rename == 1)
-		return result_of(BPF_CORE_READ((struct renamedata *)ctx[0], old_dentry), ctx[1]);
-	return result_of((struct dentry *)ctx[1], ctx[6]);
+		return result_of(OP_RENAME, BPF_CORE_READ((struct renamedata *)ctx[0], old_dentry), ctx[1]);
+	return result_of(OP_RENAME, (struct dentry *)ctx[1], ctx[6]);
 }
 
 SEC("fexit/do_truncate")
 int result_truncate(__u64 *ctx)
 {
 	if (args_do_truncate == 5)
-		return result_of((struct dentry *)ctx[1], ctx[5]);
-	return result_of((struct dentry *)ctx[0], ctx[4]);
+		return result_of(OP_TRUNCATE, (struct dentry *)ctx[1], ctx[5]);
+	return result_of(OP_TRUNCATE, (struct dentry *)ctx[0], ctx[4]);
 }
 
 SEC("fexit/vfs_fallocate")
 int BPF_PROG(result_fallocate, struct file *file, int mode, loff_t offset, loff_t length, int ret)
 {
-	return result_of(BPF_CORE_READ(file, f_path.dentry), ret);
+	return result_of(OP_OVERWRITE, BPF_CORE_READ(file, f_path.dentry), ret);
 }

@@ -19,9 +19,12 @@ struct {
 	__type(value, struct rate_value);
 } rates SEC(".maps");
 
-#define MATCH_CHUNK 64
+#define MATCH_CHUNK 32 /* bytes; the verifier walks all of a chunk, and then once through the chunks of a path */
 
-/* The state after the next bytes of out[], from `at`. A function of its own, so that the verifier walks it once. */
+/*
+ * The state after the next bytes of out[], from `at`. A function of its own, so that the verifier walks it once. A dead
+ * state stays dead, and most paths are soon out of every glob's reach.
+ */
 __noinline int match_chunk(__u32 slot, __u32 state, __u32 at)
 {
 	struct scratch *scratch = scratch_of(slot);
@@ -35,48 +38,55 @@ __noinline int match_chunk(__u32 slot, __u32 state, __u32 at)
 	if (!policy)
 		return DFA_DEAD;
 	for (long i = 0; i < MATCH_CHUNK; i++) {
-		if (at + i >= scratch->out_length)
+		if (at + i >= scratch->out_length || state == DFA_DEAD)
 			break;
 		state = dfa_step(&policy->dfa, state, scratch->out[(at + i) & (2 * PATH_BYTES - 1)]);
 	}
 	return state;
 }
 
-/* What one part of the automaton accepts out[] into; NULL only without a policy. */
-static __always_inline const struct dfa_accept *match_part(__u32 slot, struct scratch *scratch, __u32 part)
+/* The state in which one part of the automaton is behind out[]. DFA_DEAD where that part is not in use. */
+__noinline int match_state(__u32 slot, __u32 part)
 {
-	__u32 key = scratch->policy, state;
-	struct policy_image *policy = bpf_map_lookup_elem(&policies, &key);
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key, state;
 
+	if (!scratch)
+		return DFA_DEAD;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
 	if (!policy)
-		return NULL;
+		return DFA_DEAD;
 	state = policy->dfa.start[part & (DFA_PARTS - 1)];
-	if (state == DFA_DEAD)
-		return NULL;
 	for (long i = 0; i < PATH_BYTES / MATCH_CHUNK; i++) {
-		if (i * MATCH_CHUNK >= scratch->out_length)
+		if (i * MATCH_CHUNK >= scratch->out_length || state == DFA_DEAD)
 			break;
 		state = match_chunk(slot, state, i * MATCH_CHUNK);
 	}
-	return dfa_accept(&policy->dfa, state);
+	return state;
 }
 
 /*
  * Walks the path automata over out[] and adds what they accept to the facts. The parts that share the table are one
- * walk each; most policies need one.
+ * walk each; most policies need one. A dead state accepts nothing.
  */
 __noinline int match_path(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
 
 	if (!scratch)
 		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
 	for (long part = 0; part < DFA_PATH_PARTS; part++) {
-		const struct dfa_accept *accept = match_part(slot, scratch, part);
-
-		if (!accept)
+		if (policy->dfa.start[part] == DFA_DEAD)
 			break;
-		facts_add_path(&scratch->facts, accept);
+		facts_add_path(&scratch->facts, dfa_accept(&policy->dfa, match_state(slot, part)));
 	}
 	return 0;
 }
@@ -85,18 +95,20 @@ __noinline int match_path(__u32 slot)
 __noinline int match_text(__u32 slot, __u32 part)
 {
 	struct scratch *scratch = scratch_of(slot);
-	const struct dfa_accept *accept;
+	struct policy_image *policy;
+	__u32 key;
 
 	if (!scratch)
 		return -1;
-	accept = match_part(slot, scratch, part);
-	if (!accept)
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy || policy->dfa.start[part & (DFA_PARTS - 1)] == DFA_DEAD)
 		return -1;
-	scratch->facts.path = accept->match;
+	scratch->facts.path = dfa_accept(&policy->dfa, match_state(slot, part))->match;
 	return 0;
 }
 
-#define ARGS_CHUNK 64
+#define ARGS_CHUNK 32
 
 /* The state of a walk over arguments, from `at` in text[]: the NULs between them count as single spaces, and of the
  * first only what follows its last slash. State and whether the first has ended lie in the slot between two chunks. */
@@ -160,6 +172,86 @@ __noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 	return 0;
 }
 
+/*
+ * The state after the eight bytes of given[] from `at`. Each NUL ends a variable: what it is accepted into joins the
+ * facts' path set, and the next one begins.
+ */
+__noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return DFA_DEAD;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return DFA_DEAD;
+	for (long i = 0; i < 8; i++) {
+		__u8 byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
+
+		if (byte && state == DFA_DEAD)
+			continue;
+		if (byte) {
+			state = dfa_step(&policy->dfa, state, swap_case(byte));
+			continue;
+		}
+		if (state != DFA_DEAD)
+			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
+		state = policy->dfa.start[DFA_ENVIRON];
+	}
+	return state;
+}
+
+/* A word whose bytes are all other than 0 gives 0. */
+static __always_inline __u64 zero_bytes(__u64 word)
+{
+	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+}
+
+/*
+ * Goes on with a walk over variables by given[0 .. length), NULs behind it up to a multiple of eight. Nearly all
+ * variables are no agent's and lead to the dead state with their first bytes; of those only the end is looked for.
+ */
+__noinline int match_environ_chunk(__u32 slot, __u32 length)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u32 state;
+
+	if (!scratch)
+		return -1;
+	state = scratch->args_state;
+	for (long i = 0; i < ENVIRON_CHUNK / 8; i++) {
+		if (i * 8 >= length)
+			break;
+		if (state == DFA_DEAD && !zero_bytes(*(__u64 *)&scratch->given[i * 8]))
+			continue;
+		state = match_environ_word(slot, state, i * 8);
+	}
+	scratch->args_state = state;
+	return 0;
+}
+
+/* Makes ready for a walk over variables, the agents found to lie in the facts' path set. */
+__noinline int match_environ_begin(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	struct rule_set none = {};
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	scratch->args_state = policy->dfa.start[DFA_ENVIRON];
+	scratch->facts.path = none;
+	return 0;
+}
+
 /* Rules for the user who acts; one look-up, and only where the policy has such rules. */
 static __always_inline void facts_user(struct scratch *scratch, const struct rule_table *table)
 {
@@ -174,22 +266,39 @@ static __always_inline void facts_user(struct scratch *scratch, const struct rul
 		scratch->facts.user = *rules;
 }
 
-/* Counts one operation; true where there were more than the rate allows within a window that slides. */
-static __always_inline bool rate_exceeded(struct scratch *scratch, const struct rule_table *table,
-					  const struct rule_rate *rate)
+/*
+ * Counts one operation for a rule's rate; nonzero where there were more than the rate allows within a window that slides.
+ */
+__noinline int rate_exceeded(__u32 slot, __u32 which)
 {
-	struct rate_key key = {
-		.session = scratch->rec.op.actor.session, .generation = table->generation, .rule = rate->rule};
-	struct rate_value *value = bpf_map_lookup_elem(&rates, &key), first = {};
-	__u64 now = bpf_ktime_get_boot_ns(), window = rate->window, elapsed;
+	struct scratch *scratch = scratch_of(slot);
+	struct rate_value *value;
+	struct policy_image *policy;
+	__u64 now = bpf_ktime_get_boot_ns(), window, elapsed;
+	__u32 slot_policy, allowed;
 
+	if (!scratch)
+		return 0;
+	slot_policy = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &slot_policy);
+	if (!policy)
+		return 0;
+	which &= RATES_MAX - 1;
+	allowed = policy->rules.rate[which].count;
+	window = policy->rules.rate[which].window;
+	scratch->rate_key.session = scratch->rec.op.actor.session;
+	scratch->rate_key.generation = policy->rules.generation;
+	scratch->rate_key.rule = policy->rules.rate[which].rule;
+	value = bpf_map_lookup_elem(&rates, &scratch->rate_key);
 	/* Of two that come first at the same time one makes the entry, and both count in it. */
 	if (!value) {
-		first.began = now;
-		bpf_map_update_elem(&rates, &key, &first, BPF_NOEXIST);
-		value = bpf_map_lookup_elem(&rates, &key);
+		scratch->rate_first.began = now;
+		scratch->rate_first.count = 0;
+		scratch->rate_first.before = 0;
+		bpf_map_update_elem(&rates, &scratch->rate_key, &scratch->rate_first, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&rates, &scratch->rate_key);
 		if (!value)
-			return 1 > rate->count;
+			return 1 > allowed;
 	}
 	/* Another CPU may have begun a window since `now`. */
 	elapsed = now > value->began ? now - value->began : 0;
@@ -200,33 +309,41 @@ static __always_inline bool rate_exceeded(struct scratch *scratch, const struct 
 		elapsed = now > value->began ? now - value->began : 0;
 	}
 	__sync_fetch_and_add(&value->count, 1);
-	return value->count + value->before * (window - elapsed) / (window | 1) > rate->count;
+	return value->count + value->before * (window - elapsed) / (window | 1) > allowed;
 }
 
 /* The rates of rules that hold in everything else. An operation counts once for a rule, whatever its number of names. */
-static __always_inline void facts_rates(struct scratch *scratch, const struct rule_table *table,
-					const struct rule_set *possible)
-{
-	for (long i = 0; i < RATES_MAX; i++) {
-		const struct rule_rate *rate = &table->rate[i];
-		__u32 word = rate->rule >> 6 & 1;
-		__u64 bit = 1ull << (rate->rule & 63);
-
-		if (i >= table->rate_count)
-			break;
-		if (!(possible->word[word] & bit) || scratch->counted.word[word] & bit)
-			continue;
-		scratch->counted.word[word] |= bit;
-		if (rate_exceeded(scratch, table, rate))
-			scratch->facts.rate.word[word] |= bit;
-	}
-}
-
-/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
-__noinline int judge(__u32 slot)
+__noinline int facts_rates(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
-	struct rule_set certain, possible;
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	for (long i = 0; i < RATES_MAX; i++) {
+		__u32 rule = policy->rules.rate[i].rule, word = rule >> 6 & 1;
+		__u64 bit = 1ull << (rule & 63);
+
+		if (i >= policy->rules.rate_count)
+			break;
+		if (!(scratch->possible.word[word] & bit) || scratch->counted.word[word] & bit)
+			continue;
+		scratch->counted.word[word] |= bit;
+		if (rate_exceeded(slot, i))
+			scratch->facts.rate.word[word] |= bit;
+	}
+	return 0;
+}
+
+/* The halves of a decision, each with a stack of its own. */
+__noinline int judge_narrow(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
 	__u32 key;
 
@@ -240,24 +357,55 @@ __noinline int judge(__u32 slot)
 	scratch->rates = policy->rules.rate_count;
 	scratch->rec.head.generation = policy->rules.generation;
 	facts_user(scratch, &policy->rules);
-	decide_narrow(&policy->rules, &scratch->facts, &certain, &possible);
-	if (policy->rules.rate_count)
-		facts_rates(scratch, &policy->rules, &possible);
-	scratch->decision = decide_finish(&policy->rules, &scratch->facts, &certain, &possible);
+	decide_narrow(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
+	return policy->rules.rate_count;
+}
+
+__noinline int judge_finish(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct policy_image *policy;
+	__u32 key;
+
+	if (!scratch)
+		return -1;
+	key = scratch->policy;
+	policy = bpf_map_lookup_elem(&policies, &key);
+	if (!policy)
+		return -1;
+	scratch->decision = decide_finish(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
 	return 0;
 }
 
-/* Whether out[] is the workspace's name or begins with it; the loop has no branch but its end. */
+/* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
+__noinline int judge(__u32 slot)
+{
+	int rates = judge_narrow(slot);
+
+	if (rates < 0)
+		return -1;
+	if (rates)
+		facts_rates(slot);
+	return judge_finish(slot);
+}
+
+/*
+ * Whether out[] is the workspace's name or begins with it. By words, of the last only the bytes that belong to the name;
+ * the loop has no branch but its end.
+ */
 static __always_inline bool below_workspace_name(struct scratch *scratch)
 {
-	__u32 length = scratch->ws_name_length, different = 0;
+	const __u64 *out = (const __u64 *)scratch->out, *name = (const __u64 *)scratch->ws_name;
+	__u32 length = scratch->ws_name_length, words = length / 8 & (WORKSPACE_BYTES / 8 - 1);
+	__u64 different;
 
 	if (!length || scratch->out_length < length)
 		return false;
-	for (long i = 0; i < WORKSPACE_BYTES; i++) {
-		if (i >= scratch->ws_name_length)
+	different = (out[words] ^ name[words]) & ((1ull << (length & 7) * 8) - 1);
+	for (long i = 0; i < WORKSPACE_BYTES / 8; i++) {
+		if (i >= words)
 			break;
-		different |= (__u8)scratch->out[i] ^ (__u8)scratch->ws_name[i];
+		different |= out[i] ^ name[i];
 	}
 	if (different)
 		return false;
@@ -490,7 +638,7 @@ static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tie
 		return ACT_PASS;
 	}
 	/* An exec can no longer fail where it is judged: the new program ends before its first instruction. */
-	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC))
+	if (rec->verdict == VERDICT_KILL || (rec->verdict == VERDICT_DENY && rec->op == OP_EXEC && tier != TIER_LSM))
 		return op_kill(rec);
 	if (tier <= TIER_SIGNAL) {
 		rec->flags |= OP_WEAKENED;
@@ -519,7 +667,7 @@ __noinline int op_judge(__u32 slot, __u32 tier)
 	rec->verdict = scratch->decision.verdict;
 	rec->rule = scratch->decision.rule;
 	rec->rate = scratch->facts.rate;
-	rec->args = scratch->facts.args;
+	rec->args_rules = scratch->facts.args;
 	rec->tier = tier;
 	if (scratch->decision.uncertain)
 		rec->flags |= OP_UNCERTAIN;

@@ -16,15 +16,25 @@
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h: the open made the file */
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+#define SYS_OPEN 2
+#define SYS_TRUNCATE 76
+#define SYS_FTRUNCATE 77
+#define SYS_RENAME 82
+#define SYS_RMDIR 84
+#define SYS_CREAT 85
+#define SYS_UNLINK 87
+#define SYS_OPENAT 257
+#define SYS_UNLINKAT 263
+#define SYS_RENAMEAT 264
+#define SYS_FALLOCATE 285
+#define SYS_RENAMEAT2 316
+#define SYS_OPENAT2 437
 #define LATE_NAME 1 /* judged at exit, by name */
 #define LATE_OPEN 2 /* judged at exit, by the file that was opened */
 
-static __always_inline struct call call_of(struct trace_event_raw_sys_enter *ctx, __u32 op)
-{
-	struct call call = {.op = op, .number = ctx->id, .dirfd = AT_FDCWD, .new_dirfd = AT_FDCWD};
-
-	return call;
-}
+/* What a system call leads to its object by. */
+enum call_form { CALL_NONE = 0, CALL_NAME = 1, CALL_FILE = 2 /* a descriptor */, CALL_OPEN = 3 };
 
 static __always_inline struct scratch *enter_begin(const struct call *call, int *ret_slot)
 {
@@ -43,6 +53,15 @@ static __always_inline struct scratch *enter_begin(const struct call *call, int 
 	return scratch;
 }
 
+/*
+ * Exits are armed from the first session on (user/loader.c), which its own start may precede by some milliseconds: what
+ * is done in these is judged by what is known at entry.
+ */
+static __always_inline bool exits_armed(__u32 op)
+{
+	return settings.known_results >> (op & (OP_COUNT - 1)) & 1;
+}
+
 /* An operation on names. */
 static __always_inline int enter_name(const struct call *call)
 {
@@ -58,17 +77,21 @@ static __always_inline int enter_name(const struct call *call)
 		else if (!(call->argument & 1))
 			scratch->rec.op.flags |= OP_REPLACED_UNKNOWN;
 	}
-	if (op_by_name(slot))
-		scratch->pending.late = LATE_NAME;
-	else
+	if (!op_by_name(slot)) {
 		op_judge(slot, TIER_SIGNAL);
-	inflight_put(slot);
+	} else if (exits_armed(call->op)) {
+		scratch->pending.late = LATE_NAME;
+	} else {
+		op_judge_name(slot, 0, -1);
+		op_judge(slot, TIER_SIGNAL);
+	}
+	op_tell(slot);
 	scratch_release(slot);
 	return 0;
 }
 
-/* An operation on a descriptor of a regular file that some name still leads to. */
-static __always_inline int enter_file(const struct call *call, int fd, bool to_length)
+/* An operation on a descriptor (in the place of the name) of a regular file that some name still leads to. */
+static __always_inline int enter_file(const struct call *call)
 {
 	struct file *file;
 	struct scratch *scratch;
@@ -80,174 +103,137 @@ static __always_inline int enter_file(const struct call *call, int fd, bool to_l
 	if (!scratch)
 		return 0;
 	target = &scratch->rec.op.target;
-	file = file_of_fd((struct task_struct *)bpf_get_current_task(), fd);
+	file = file_of_fd((struct task_struct *)bpf_get_current_task(), call->name);
 	BPF_CORE_READ_INTO(&path, file, f_path);
 	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
 	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
-	    (to_length && call->argument >= target->size))
+	    (call->op == OP_TRUNCATE && call->argument >= target->size))
 		goto out;
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
 	op_judge(slot, TIER_SIGNAL);
-	inflight_put(slot);
+	op_tell(slot);
 out:
 	scratch_release(slot);
 	return 0;
 }
 
 /* A call that opens, and empties what was there. */
-static __always_inline int enter_open(struct call *call, __u64 flags)
+static __always_inline int enter_open(const struct call *call)
 {
 	struct scratch *scratch;
 	int slot;
 
-	if (!(flags & O_TRUNC))
+	if (!(call->argument & O_TRUNC))
 		return 0;
-	call->argument = flags;
 	scratch = enter_begin(call, &slot);
 	if (!scratch)
 		return 0;
-	scratch->pending.late = LATE_OPEN;
-	inflight_put(slot);
+	if (exits_armed(call->op)) {
+		scratch->pending.late = LATE_OPEN;
+	} else {
+		if (op_by_name(slot))
+			op_judge_name(slot, 0, -1);
+		op_judge(slot, TIER_SIGNAL);
+	}
+	op_tell(slot);
 	scratch_release(slot);
 	return 0;
 }
 
-SEC("tp/syscalls/sys_enter_unlink")
-int enter_unlink(struct trace_event_raw_sys_enter *ctx)
+/* What a system call asks for, in one form. Returns how it is judged, CALL_NONE where it loses nothing. */
+static __always_inline enum call_form call_read(struct trace_event_raw_sys_enter *ctx, struct call *call)
 {
-	struct call call = call_of(ctx, OP_UNLINK);
+	__u64 args[6] = {};
 
-	call.name = ctx->args[0];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_unlinkat")
-int enter_unlinkat(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, ctx->args[2] & AT_REMOVEDIR ? OP_RMDIR : OP_UNLINK);
-
-	call.dirfd = ctx->args[0];
-	call.name = ctx->args[1];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_rmdir")
-int enter_rmdir(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_RMDIR);
-
-	call.name = ctx->args[0];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_rename")
-int enter_rename(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_RENAME);
-
-	call.name = ctx->args[0];
-	call.new_name = ctx->args[1];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_renameat")
-int enter_renameat(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_RENAME);
-
-	call.dirfd = ctx->args[0];
-	call.name = ctx->args[1];
-	call.new_dirfd = ctx->args[2];
-	call.new_name = ctx->args[3];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_renameat2")
-int enter_renameat2(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_RENAME);
-
-	call.dirfd = ctx->args[0];
-	call.name = ctx->args[1];
-	call.new_dirfd = ctx->args[2];
-	call.new_name = ctx->args[3];
-	call.argument = (__u32)ctx->args[4];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_truncate")
-int enter_truncate(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-
-	call.name = ctx->args[0];
-	call.argument = ctx->args[1];
-	return enter_name(&call);
-}
-
-SEC("tp/syscalls/sys_enter_ftruncate")
-int enter_ftruncate(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-
-	call.argument = ctx->args[1];
-	return enter_file(&call, ctx->args[0], true);
-}
-
-SEC("tp/syscalls/sys_enter_fallocate")
-int enter_fallocate(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_OVERWRITE);
-
-	if (!(ctx->args[1] & FALLOC_DESTROYS))
-		return 0;
-	call.argument = ctx->args[1];
-	return enter_file(&call, ctx->args[0], false);
-}
-
-SEC("tp/syscalls/sys_enter_creat")
-int enter_creat(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-
-	call.name = ctx->args[0];
-	return enter_open(&call, O_TRUNC);
-}
-
-SEC("tp/syscalls/sys_enter_open")
-int enter_open_call(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-
-	call.name = ctx->args[0];
-	return enter_open(&call, ctx->args[1]);
-}
-
-SEC("tp/syscalls/sys_enter_openat")
-int enter_openat(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-
-	call.dirfd = ctx->args[0];
-	call.name = ctx->args[1];
-	return enter_open(&call, ctx->args[2]);
-}
-
-SEC("tp/syscalls/sys_enter_openat2")
-int enter_openat2(struct trace_event_raw_sys_enter *ctx)
-{
-	struct call call = call_of(ctx, OP_TRUNCATE);
-	__u64 flags = 0;
-
-	call.dirfd = ctx->args[0];
-	call.name = ctx->args[1];
-	/* struct open_how begins with its flags; where it cannot be read yet, it is at exit. */
-	if (bpf_probe_read_user(&flags, sizeof(flags), (void *)ctx->args[2])) {
-		flags = O_TRUNC;
-		call.new_name = ctx->args[2];
+	/* The kernel attaches no program to a call that loads more arguments than the call has; there is room for six. */
+	bpf_probe_read_kernel(args, sizeof(args), ctx->args);
+	call->number = ctx->id;
+	call->dirfd = AT_FDCWD;
+	call->new_dirfd = AT_FDCWD;
+	call->name = args[0];
+	call->op = OP_TRUNCATE;
+	switch ((__u32)ctx->id) { /* an int with undefined bytes behind it (perf_call_bpf_enter) */
+	case SYS_UNLINK:
+		call->op = OP_UNLINK;
+		return CALL_NAME;
+	case SYS_RMDIR:
+		call->op = OP_RMDIR;
+		return CALL_NAME;
+	case SYS_UNLINKAT:
+		call->op = args[2] & AT_REMOVEDIR ? OP_RMDIR : OP_UNLINK;
+		call->dirfd = args[0];
+		call->name = args[1];
+		return CALL_NAME;
+	case SYS_RENAME:
+		call->op = OP_RENAME;
+		call->new_name = args[1];
+		return CALL_NAME;
+	case SYS_RENAMEAT2:
+		call->argument = (__u32)args[4];
+		/* fall through */
+	case SYS_RENAMEAT:
+		call->op = OP_RENAME;
+		call->dirfd = args[0];
+		call->name = args[1];
+		call->new_dirfd = args[2];
+		call->new_name = args[3];
+		return CALL_NAME;
+	case SYS_TRUNCATE:
+		call->argument = args[1];
+		return CALL_NAME;
+	case SYS_FTRUNCATE:
+		call->argument = args[1];
+		return CALL_FILE;
+	case SYS_FALLOCATE:
+		call->op = OP_OVERWRITE;
+		call->argument = args[1];
+		return call->argument & FALLOC_DESTROYS ? CALL_FILE : CALL_NONE;
+	case SYS_CREAT:
+		call->argument = O_TRUNC;
+		return CALL_OPEN;
+	case SYS_OPEN:
+		call->argument = args[1];
+		return CALL_OPEN;
+	case SYS_OPENAT:
+		call->dirfd = args[0];
+		call->name = args[1];
+		call->argument = args[2];
+		return CALL_OPEN;
+	case SYS_OPENAT2:
+		call->dirfd = args[0];
+		call->name = args[1];
+		/* struct open_how begins with its flags; where it cannot be read yet, it is at exit. */
+		if (bpf_probe_read_user(&call->argument, sizeof(call->argument), (void *)args[2])) {
+			call->argument = O_TRUNC;
+			call->new_name = args[2];
+		}
+		return CALL_OPEN;
 	}
-	return enter_open(&call, flags);
+	return CALL_NONE;
+}
+
+/*
+ * One program for the entry of every call above, told apart by its number: each program that is loaded is verified with
+ * all that it calls.
+ */
+SEC("tp/syscalls/sys_enter_unlink")
+int enter_call(struct trace_event_raw_sys_enter *ctx)
+{
+	struct call call = {};
+
+	if (!maybe_member(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	switch (call_read(ctx, &call)) {
+	case CALL_NAME:
+		return enter_name(&call);
+	case CALL_FILE:
+		return enter_file(&call);
+	case CALL_OPEN:
+		return enter_open(&call);
+	default:
+		return 0;
+	}
 }
 
 /* Judges a call that opened a file, at its exit. Nonzero: nothing was lost, and there is nothing to tell. */

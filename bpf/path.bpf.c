@@ -194,30 +194,34 @@ static __always_inline void path_pop(struct scratch *scratch)
 }
 
 /* A component has ended: keep it, or take "." and ".." away. */
-static __always_inline void path_component(struct scratch *scratch)
+__noinline int path_component(__u32 slot)
 {
-	__u32 component = scratch->component & (2 * PATH_BYTES - 1);
-	__u32 length = scratch->out_length - scratch->component;
-	bool dot = scratch->out[component] == '.', dot2 = scratch->out[component + 1] == '.';
+	struct scratch *scratch = scratch_of(slot);
+	__u32 component, length;
 
+	if (!scratch)
+		return -1;
+	component = scratch->component & (2 * PATH_BYTES - 1);
+	length = scratch->out_length - scratch->component;
 	if (!length)
-		return;
-	if (length == 1 && dot) {
+		return 0;
+	if (length == 1 && scratch->out[component] == '.') {
 		scratch->out_length = component;
-		return;
+		return 0;
 	}
-	if (length == 2 && dot && dot2) {
+	if (length == 2 && scratch->out[component] == '.' && scratch->out[component + 1] == '.') {
 		path_pop(scratch);
-		return;
+		return 0;
 	}
 	scratch->slash[scratch->pushed & 511] = component;
 	scratch->pushed += 1;
 	scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = '/';
 	scratch->out_length += 1;
 	scratch->component = scratch->out_length;
+	return 0;
 }
 
-#define JOIN_CHUNK 16
+#define JOIN_CHUNK 16 /* bytes */
 
 /* The next bytes of given[], from `at`, behind out[]. A function of its own, so that the verifier walks it once. */
 __noinline int path_join_chunk(__u32 slot, __u32 at)
@@ -233,7 +237,7 @@ __noinline int path_join_chunk(__u32 slot, __u32 at)
 			break;
 		byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
 		if (byte == '/') {
-			path_component(scratch);
+			path_component(slot);
 		} else {
 			scratch->out[scratch->out_length & (2 * PATH_BYTES - 1)] = byte;
 			scratch->out_length += 1;
@@ -263,7 +267,7 @@ __noinline int path_join(__u32 slot)
 			break;
 		path_join_chunk(slot, i * JOIN_CHUNK);
 	}
-	path_component(scratch);
+	path_component(slot);
 	if (scratch->out_length > 1 && scratch->out_length == scratch->component)
 		scratch->out_length -= 1;
 	if (scratch->out_length > PATH_BYTES)

@@ -30,6 +30,7 @@
 #define SIGKILL 9
 #define SIGCONT 18
 #define SIGSTOP 19
+#define ENVIRON_CHUNK 512 /* bytes of an environment that are read at a time; given[] holds them */
 #define AT_FDCWD -100
 
 /* A system call or a hook, put into one form. Addresses of names are the process's own. */
@@ -58,7 +59,7 @@ struct pending {
 struct inflight {
 	struct pending pending;
 	struct record_op rec;
-	char fixed_rest[256 - sizeof(struct record_op)];
+	char fixed_rest[RECORD_FIXED_BYTES - sizeof(struct record_op)];
 	char text[INFLIGHT_TEXT];
 };
 
@@ -72,6 +73,9 @@ struct scratch {
 	__u32 policy; /* slot of the policy this operation is judged by */
 	struct facts facts;
 	struct decision decision;
+	struct rule_set certain, possible; /* see decide_narrow() */
+	struct rate_key rate_key; /* here and not on the stack, of which a chain of calls has 512 bytes */
+	struct rate_value rate_first;
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
 	__u32 rates; /* rules of that policy with a rate */
@@ -102,9 +106,9 @@ struct scratch {
 	__u16 start[WALK_DEPTH]; /* start of each component in back[], from the leaf */
 	__u16 slash[512]; /* start of each component in out[], after the base */
 	char back[SCRATCH_BACK + NAME_BYTES];
-	char given[PATH_BYTES + NAME_BYTES];
-	char out[2 * PATH_BYTES + NAME_BYTES];
-	char ws_name[WORKSPACE_BYTES];
+	char given[PATH_BYTES + NAME_BYTES] __attribute__((aligned(8)));
+	char out[2 * PATH_BYTES + NAME_BYTES] __attribute__((aligned(8))); /* compared by words */
+	char ws_name[WORKSPACE_BYTES] __attribute__((aligned(8)));
 	/* From here on as in struct inflight. */
 	struct pending pending;
 	union {
@@ -116,9 +120,10 @@ struct scratch {
 		struct record_op op;
 		struct record_sql sql;
 		struct record_map map;
-		char fixed[256];
+		struct record_tamper tamper;
+		char fixed[RECORD_FIXED_BYTES];
 	} rec;
-	char text[RECORD_ROOM - 256]; /* follows the fixed part: both leave in one copy */
+	char text[RECORD_ROOM - RECORD_FIXED_BYTES]; /* follows the fixed part: both leave in one copy */
 };
 
 /* emit.bpf.c */
@@ -128,11 +133,13 @@ int count(__u32 counter);
 int text_add(__u32 slot);
 int emit(__u32 slot, __u32 force);
 int inflight_put(__u32 slot);
+int op_tell(__u32 slot);
 int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
 int path_up(__u32 slot);
 int path_join_chunk(__u32 slot, __u32 at);
+int path_component(__u32 slot);
 int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
 int path_forward(__u32 slot);
 int path_join(__u32 slot);
@@ -140,17 +147,28 @@ int path_base(__u32 slot, __s32 dirfd);
 
 /* judge.bpf.c */
 int judge(__u32 slot);
+int judge_narrow(__u32 slot);
+int judge_finish(__u32 slot);
+int rate_exceeded(__u32 slot, __u32 which);
+int facts_rates(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
+int match_state(__u32 slot, __u32 part);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
+int match_environ_word(__u32 slot, __u32 state, __u32 at);
+int match_environ_chunk(__u32 slot, __u32 length);
+int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
+
+/* protect.bpf.c */
+int is_protected(__u64 ino, __u32 dev);
 
 /* hold.bpf.c */
 int rule_key(__u32 slot);
@@ -195,6 +213,11 @@ struct policies_map {
 };
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
 
+MAP_OF(execs, BPF_MAP_TYPE_LRU_HASH, __u64, __u32, 4096);
+
+MAP_OF(protected, BPF_MAP_TYPE_HASH, struct file_id, __u32, PROTECTED_MAX);
+
+extern struct execs_map execs SEC(".maps");
 extern struct scratches_map scratches SEC(".maps");
 extern struct tasks_map tasks SEC(".maps");
 extern struct sessions_map sessions SEC(".maps");
@@ -229,6 +252,15 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 {
 	scratch->address = (__u64)pointer;
 	return scratch->address;
+}
+
+/* The same where no slot is at hand yet. */
+static __always_inline __u64 address_of(struct file *file)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	return address;
 }
 
 /* Which program of its process the current task runs, so that an answer does not outlive it. */

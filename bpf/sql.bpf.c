@@ -112,12 +112,13 @@ static __always_inline struct scratch *sql_begin(struct pt_regs *ctx, __u32 func
 	if (!bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP(ctx)))
 		scratch->rec.sql.caller = caller - PT_REGS_IP(ctx);
 	if (has_cookie)
-		scratch->rec.sql.library = bpf_get_attach_cookie(ctx);
+		scratch->rec.sql.library = (__u32)bpf_get_attach_cookie(ctx);
 	*ret_slot = slot;
 	return scratch;
 }
 
-#define SCAN_CHUNK 64
+#define SCAN_CHUNK 16
+#define SCAN_BLOCK 256
 
 /* The next bytes of the text, from `at`. A function of its own, so that the verifier walks it once. */
 __noinline int sql_scan_chunk(__u32 slot, __u32 at)
@@ -141,6 +142,20 @@ __noinline int sql_scan_chunk(__u32 slot, __u32 at)
 	return 0;
 }
 
+__noinline int sql_scan_block(__u32 slot, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	for (long i = 0; i < SCAN_BLOCK / SCAN_CHUNK; i++) {
+		if (at + i * SCAN_CHUNK >= scratch->rec.sql.text_length)
+			break;
+		sql_scan_chunk(slot, at + i * SCAN_CHUNK);
+	}
+	return 0;
+}
+
 /* Scans the text in the slot: nonzero where some word of it can do harm. */
 static __always_inline int sql_scan_slot(__u32 slot, struct scratch *scratch)
 {
@@ -150,10 +165,10 @@ static __always_inline int sql_scan_slot(__u32 slot, struct scratch *scratch)
 	scratch->scan_hash = state.hash;
 	scratch->scan_hit = state.hit;
 	scratch->scan_last = state.last;
-	for (long i = 0; i < SQL_BYTES / SCAN_CHUNK; i++) {
-		if (i * SCAN_CHUNK >= scratch->rec.sql.text_length)
+	for (long i = 0; i < SQL_BYTES / SCAN_BLOCK; i++) {
+		if (i * SCAN_BLOCK >= scratch->rec.sql.text_length)
 			break;
-		sql_scan_chunk(slot, i * SCAN_CHUNK);
+		sql_scan_block(slot, i * SCAN_BLOCK);
 	}
 	state.hash = scratch->scan_hash;
 	state.hit = scratch->scan_hit;
@@ -261,8 +276,7 @@ int pq_exec_prepared(struct pt_regs *ctx)
 }
 
 /* A function of the server called by its number: large objects are deleted and cut this way, without any text. */
-SEC("uprobe")
-int pq_fn(struct pt_regs *ctx)
+static __always_inline int sql_function(struct pt_regs *ctx)
 {
 	__u32 function = PT_REGS_PARM2(ctx);
 	struct scratch *scratch;
@@ -277,6 +291,32 @@ int pq_fn(struct pt_regs *ctx)
 	else
 		scratch->rec.sql.flags |= OP_TEXT_CLEAR;
 	return sql_end(slot, scratch);
+}
+
+SEC("uprobe")
+int pq_fn(struct pt_regs *ctx)
+{
+	return sql_function(ctx);
+}
+
+/*
+ * One program for all of these, where the kernel hands a probe its cookie: which library it stands in, and above that
+ * on which function. The others are for kernels without.
+ */
+SEC("uprobe")
+int pq_call(struct pt_regs *ctx)
+{
+	__u32 function = bpf_get_attach_cookie(ctx) >> 32;
+
+	if (!maybe_member(bpf_get_current_pid_tgid() >> 32))
+		return 0;
+	if (function == PQ_FN)
+		return sql_function(ctx);
+	if (function == PQ_SEND_QUERY_PREPARED || function == PQ_EXEC_PREPARED)
+		return sql_prepared(ctx, function);
+	if (function == PQ_SEND_PREPARE || function == PQ_PREPARE)
+		return sql_text(ctx, function, PT_REGS_PARM3(ctx));
+	return sql_text(ctx, function, PT_REGS_PARM2(ctx));
 }
 
 /*
@@ -323,15 +363,6 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
-}
-
-/* As number_of() in reprieve.bpf.h, where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
-{
-	__u64 address = 0;
-
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
-	return address;
 }
 
 SEC("lsm/mmap_file")

@@ -306,6 +306,54 @@ __noinline int exec_agent(__u32 slot)
 	return agent && agent != EXE_INTERPRETER ? agent | EXEC_BY_SCRIPT << 8 : 0;
 }
 
+/* Reads and walks so much of the environment from `start`, at most ENVIRON_CHUNK. Nonzero: it cannot be read. */
+__noinline int exec_environ_chunk(__u32 slot, __u64 start, __u64 length)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	if (length > ENVIRON_CHUNK)
+		length = ENVIRON_CHUNK;
+	/* Keeps the mask, which the compiler would find needless and the verifier does not. */
+	asm volatile("" : "+r"(length));
+	length &= 2 * ENVIRON_CHUNK - 1;
+	if (bpf_probe_read_user(scratch->given, length, (void *)start)) {
+		count(COUNT_ENVIRON_UNREAD);
+		return -1;
+	}
+	__builtin_memset(&scratch->given[length], 0, 8);
+	return match_environ_chunk(slot, length);
+}
+
+/*
+ * Which agent set the variables that a program was given, 0 for none. A second source: whatever runs below an agent
+ * inherits them, and may clear them. execve has just written these pages, so they can be read without a fault.
+ */
+__noinline int exec_environ(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 start, end;
+	struct rule_set set;
+	__u32 agent;
+
+	if (!scratch || match_environ_begin(slot))
+		return 0;
+	start = BPF_CORE_READ(task, mm, env_start);
+	end = BPF_CORE_READ(task, mm, env_end);
+	if (end > start + ENVIRON_BYTES)
+		count(COUNT_ENVIRON_CUT);
+	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++) {
+		if (start >= end || exec_environ_chunk(slot, start, end - start))
+			break;
+		start += ENVIRON_CHUNK;
+	}
+	set = scratch->facts.path;
+	agent = rule_set_first(&set);
+	return agent == RULE_DEFAULT ? 0 : agent | EXEC_BY_ENVIRON << 8;
+}
+
 /* A new session: its root is the process at hand, its workspace the directory it was started in. */
 static __always_inline int session_begin(__u32 slot, struct scratch *scratch, struct task_struct *task, __u32 agent)
 {
@@ -351,6 +399,9 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 	scratch->pending.fixed = sizeof(*rec);
 }
 
+/* Verdicts on execs under way, by thread: taken before the point of no return, on the lsm tier. */
+struct execs_map execs SEC(".maps");
+
 /*
  * Judges the exec that the record in the slot tells of, and makes it the record of an operation. A kill is in time: the
  * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
@@ -360,15 +411,17 @@ __noinline int exec_judge(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_exec *exec;
-	__u32 at, end, cut, agent, length;
+	__u64 key = bpf_get_current_pid_tgid();
+	__u32 at, end, cut, agent, length, *before;
 	struct rule_set none = {};
-	struct text exe;
+	struct text exe, args;
 	int act;
 
 	if (!scratch)
 		return 0;
 	exec = &scratch->rec.exec;
 	exe = exec->exe;
+	args = exec->args;
 	agent = exec->agent;
 	at = exec->args.offset ? exec->args.offset - sizeof(scratch->rec) : 0;
 	/* Without the NUL behind the last one. */
@@ -382,6 +435,7 @@ __noinline int exec_judge(__u32 slot)
 	scratch->rec.op.op = OP_EXEC;
 	scratch->rec.op.agent = agent;
 	scratch->rec.op.path = exe;
+	scratch->rec.op.args = args;
 	scratch->facts.op = OP_EXEC;
 	scratch->facts.agent = agent;
 	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
@@ -397,6 +451,12 @@ __noinline int exec_judge(__u32 slot)
 	match_path(slot);
 	match_args(slot, at, end, cut);
 	if (judge(slot))
+		return 0;
+	/* What the hook before the exec has judged is judged again only where the arguments became other ones meanwhile. */
+	before = bpf_map_lookup_elem(&execs, &key);
+	act = before && scratch->decision.verdict <= *before;
+	bpf_map_delete_elem(&execs, &key);
+	if (act)
 		return 0;
 	if (scratch->decision.rule == RULE_DEFAULT) {
 		count(COUNT_OPS + OP_EXEC);
@@ -416,7 +476,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
-	if (!entry && (!settings.watch_exe || settings.members_only))
+	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only))
 		return 0;
 	slot = record_begin(RECORD_EXEC);
 	scratch = scratch_of(slot);
@@ -438,6 +498,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		scratch->rec.exec.agent = session_agent(slot, entry);
 	} else {
 		found = exec_agent(slot);
+		if (!(found & 0xff) && settings.watch_environ)
+			found = exec_environ(slot);
 		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff))
 			goto out;
 		scratch->rec.exec.agent = found & 0xff;

@@ -50,15 +50,12 @@ MATCH_INLINE void facts_add_path(struct facts *facts, const struct dfa_accept *a
 MATCH_INLINE void decide_family(struct rule_set *certain, struct rule_set *possible, const struct rule_set *holds,
 				const struct rule_set *without, __u32 unknown, __u32 family)
 {
-	struct rule_set set = *without;
+	__u64 anything = -(__u64)(unknown >> family & 1);
 
-	if (unknown & (1u << family)) {
-		rule_set_and(certain, &set);
-		return;
-	}
-	rule_set_or(&set, holds);
-	rule_set_and(certain, &set);
-	rule_set_and(possible, &set);
+	certain->word[0] &= without->word[0] | (holds->word[0] & ~anything);
+	certain->word[1] &= without->word[1] | (holds->word[1] & ~anything);
+	possible->word[0] &= without->word[0] | holds->word[0] | anything;
+	possible->word[1] &= without->word[1] | holds->word[1] | anything;
 }
 
 /* path: holds where a glob matches and no path_not: glob does. A loss above a protected path is a loss of it: that
@@ -66,19 +63,17 @@ MATCH_INLINE void decide_family(struct rule_set *certain, struct rule_set *possi
 MATCH_INLINE void decide_path(const struct rule_table *table, const struct facts *facts, struct rule_set *certain,
 			      struct rule_set *possible)
 {
-	struct rule_set set = table->without[FAMILY_PATH];
+	__u64 below = -(__u64) !!facts->ancestor;
+	const struct rule_set none = {};
+	struct rule_set without = table->without[FAMILY_PATH];
 
-	if (facts->unknown & (1u << FAMILY_PATH)) {
-		rule_set_and(certain, &set);
-		return;
+	/* What a path_not: takes out may have no path: at all. */
+	if (!(facts->unknown & (1u << FAMILY_PATH))) {
+		rule_set_or(&without, &facts->path);
+		without.word[0] = (without.word[0] & ~facts->path_not.word[0]) | (facts->path_below.word[0] & below);
+		without.word[1] = (without.word[1] & ~facts->path_not.word[1]) | (facts->path_below.word[1] & below);
 	}
-	rule_set_or(&set, &facts->path);
-	set.word[0] &= ~facts->path_not.word[0];
-	set.word[1] &= ~facts->path_not.word[1];
-	if (facts->ancestor)
-		rule_set_or(&set, &facts->path_below);
-	rule_set_and(certain, &set);
-	rule_set_and(possible, &set);
+	decide_family(certain, possible, &none, &without, facts->unknown, FAMILY_PATH);
 }
 
 /* The set of rules for a mask of SQL classes; text that was not understood might be of any class. */

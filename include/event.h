@@ -20,7 +20,8 @@ enum record_kind {
 	RECORD_MAP = 6, /* a session maps a file to execute that was not looked at yet; it may hold libpq */
 	RECORD_JOIN = 7, /* a process joined a session otherwise than by fork or exec: it was moved into a cgroup */
 	RECORD_LOSS = 8, /* written by userspace: records that found the ring full since the last such record */
-	RECORD_KIND_COUNT = 9,
+	RECORD_TAMPER = 9, /* a member of a session reached for the guard itself, and was refused */
+	RECORD_KIND_COUNT = 10,
 };
 
 struct text {
@@ -133,6 +134,7 @@ enum op_flag {
 	OP_HELD = 1 << 26, /* the process stands stopped before the operation until a person or the deadline answers */
 	OP_APPROVED = 1 << 27, /* verdict hold, and the answer was there: it goes on */
 	OP_REFUSED = 1 << 28, /* verdict hold, and the answer was there: it fails */
+	OP_SELF = 1 << 30, /* on the guard's own files: denied, whatever the policy says */
 	OP_HELD_BEFORE = 1 << 29, /* this very call was held, and is told of a second time, now with its end */
 };
 
@@ -209,9 +211,11 @@ struct record_op {
 	struct text path;
 	struct text new_path;
 	struct rule_set rate; /* rules whose rate this operation exceeded */
-	struct rule_set args; /* OP_EXEC: rules with an args: glob that matches */
+	struct rule_set args_rules; /* OP_EXEC: rules with an args: glob that matches */
 	__u32 rule_key; /* of the rule, across reloads (rule.h) */
 	__u32 hold; /* OP_APPROVED, OP_REFUSED: number of the hold that was answered; 0: none in particular */
+	struct text args; /* OP_EXEC: of the new program, each ended by a NUL */
+	__u32 zero;
 	struct call_entry entry; /* SOURCE_LIBC */
 };
 
@@ -268,6 +272,24 @@ struct record_map {
 	struct text name; /* last component */
 };
 
+/* What a member tried on the guard. */
+enum tamper {
+	TAMPER_SIGNAL = 1, /* detail: the signal */
+	TAMPER_TRACE = 2, /* detail: the access asked for (PTRACE_MODE_*) */
+	TAMPER_BPF = 3, /* detail: enum bpf_cmd */
+	TAMPER_UMOUNT = 4, /* of the file system that holds the pins */
+	TAMPER_REQUEST = 5, /* over the socket; written by userspace */
+	TAMPER_COUNT = 6,
+};
+
+struct record_tamper {
+	struct record head;
+	struct actor actor;
+	__u32 what; /* enum tamper */
+	__u32 zero;
+	__u64 detail;
+};
+
 /* Why records or decisions were not as they should be; counted per CPU. */
 enum counter {
 	COUNT_LOST = 0, /* + enum record_kind: records that found the ring full */
@@ -283,7 +305,9 @@ enum counter {
 	COUNT_POLICY_SWAPPED = 47, /* the policy changed during a decision: taken again */
 	COUNT_HELD_AGAIN = 48, /* held calls that came back without an answer: somebody else's SIGCONT */
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
-	COUNT_SIZE = 50,
+	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
+	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
+	COUNT_SIZE = 52,
 };
 
 struct record_loss {
@@ -298,8 +322,9 @@ _Static_assert(sizeof(struct record_exec) == 24 + 64 + 40 + 24, "layout");
 _Static_assert(sizeof(struct record_exit) == 24 + 64 + 8, "layout");
 _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
-_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 8 + 16, "layout");
+_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 16 + 16, "layout");
 _Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16 + 16, "layout");
+_Static_assert(sizeof(struct record_tamper) == 24 + 64 + 16, "layout");
 _Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 
 #endif

@@ -34,6 +34,11 @@ struct settings {
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
+	__u32 guard_pid; /* the daemon; 0: there is none */
+	__u32 watch_environ; /* the policy knows agents by variables of their children */
+	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
+	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
+	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */
@@ -63,6 +68,15 @@ struct file_key {
 	__u32 dev;
 	__u32 generation;
 };
+
+/* A file or directory of the daemon's own. Writing to it is refused, and to what lies in such a directory. */
+struct file_id {
+	__u64 ino;
+	__u32 dev; /* kernel encoding: major << 20 | minor */
+	__u32 zero;
+};
+
+#define PROTECTED_MAX 256
 
 enum inspect_mode {
 	INSPECT_NEVER = 0,
@@ -106,7 +120,8 @@ struct grant {
 
 /* A held call lies in a map, by thread (pid << 32 | tid), so that a new daemon finds what an old one left: the record
  * as it was written to the ring stands in the last HELD_RECORD_BYTES of the value. Of SQL the text may be cut. */
-#define HELD_RECORD_BYTES (256 + 2 * PATH_BYTES + 64)
+#define RECORD_FIXED_BYTES 320 /* room for the fixed part of any record, as the programs write it */
+#define HELD_RECORD_BYTES (RECORD_FIXED_BYTES + 2 * PATH_BYTES + 64)
 #define HELD_MAX 2048
 #define GRANTS_MAX 16384
 

@@ -47,7 +47,7 @@ struct rule_table {
 	struct rule_set by_sql[SQL_CLASS_COUNT]; /* rules that name this class (none is in without[FAMILY_SQL]) */
 	struct rule_set by_verdict[VERDICT_COUNT]; /* rules that give this verdict */
 	struct rule_rate rate[RATES_MAX];
-	/* Made of the rule's name, never 0: what was decided about a rule (approvals) still finds it after a reload. */
+	/* Made of the rule's name, never 0 or 1, which stand for no rule: what was decided about a rule (approvals) still finds it after a reload. */
 	__u32 name_key[RULES_MAX];
 	__u8 verdict[RULES_MAX];
 };
@@ -66,6 +66,7 @@ enum dfa_part {
 	DFA_EXE = 4, /* accepts into bits of agents; bit EXE_INTERPRETER marks an interpreter of scripts */
 	DFA_CGROUP = 5, /* accepts into bits of agents */
 	DFA_ARGS = 6,
+	DFA_ENVIRON = 7, /* accepts swap_case() of NAME=VALUE, a variable at a time, into bits of agents */
 	DFA_PARTS = 8,
 };
 

@@ -21,6 +21,7 @@
 #define COMM_BYTES 16 /* TASK_COMM_LEN */
 #define SQL_BYTES 4096 /* bytes of a statement the kernel reads and scans */
 #define ARGS_BYTES 2048 /* bytes of a program's arguments kept in an exec record */
+#define ENVIRON_BYTES 32768 /* of a program's environment that are looked through for an agent's variables */
 #define WORKSPACE_BYTES 256 /* longest workspace path that the signal tier compares, without a NUL */
 
 /* One attempt at something destructive. */

@@ -107,12 +107,36 @@ static const char *script_of(const struct snapshot_process *process)
 	return NULL;
 }
 
-/* As exec_agent in bpf/task.bpf.c decides, from what /proc still tells; and by cgroup. */
+static uint32_t agent_of_cgroup(const struct policy *policy, const struct snapshot_process *process)
+{
+	struct rule_set agents;
+	uint32_t agent;
+
+	if (!process->cgroup_path)
+		return 0;
+	dfa_match_part(&policy_image(policy)->dfa, DFA_CGROUP, process->cgroup_path, strlen(process->cgroup_path),
+		       &agents);
+	agent = rule_set_first(&agents);
+	return agent == RULE_DEFAULT ? 0 : agent;
+}
+
+static uint32_t agent_of_environ(const struct policy *policy, const struct snapshot_process *process)
+{
+	struct rule_set agents;
+	uint32_t agent;
+
+	if (!process->environ)
+		return 0;
+	dfa_match_environ(&policy_image(policy)->dfa, process->environ, process->environ_length, &agents);
+	agent = rule_set_first(&agents);
+	return agent == RULE_DEFAULT ? 0 : agent;
+}
+
+/* As exec_agent and exec_environ in bpf/task.bpf.c decide, from what /proc still tells; and by cgroup. */
 static uint32_t agent_of_process(const struct policy *policy, const struct snapshot_process *process,
 				 uint32_t *ret_flags)
 {
 	const char *script;
-	struct rule_set agents;
 	uint32_t by_exe = process->exe ? agent_of_text(policy, process->exe) : 0, agent;
 
 	*ret_flags = EXEC_BY_EXE;
@@ -127,12 +151,11 @@ static uint32_t agent_of_process(const struct policy *policy, const struct snaps
 	if (agent && agent != EXE_INTERPRETER)
 		return agent;
 	*ret_flags = EXEC_BY_CGROUP;
-	if (!process->cgroup_path)
-		return 0;
-	dfa_match_part(&policy_image(policy)->dfa, DFA_CGROUP, process->cgroup_path, strlen(process->cgroup_path),
-		       &agents);
-	agent = rule_set_first(&agents);
-	return agent == RULE_DEFAULT ? 0 : agent;
+	agent = agent_of_cgroup(policy, process);
+	if (agent)
+		return agent;
+	*ret_flags = EXEC_BY_ENVIRON;
+	return agent_of_environ(policy, process);
 }
 
 /* --- making it a session --- */
@@ -228,7 +251,8 @@ static int add_kernel_facts(struct guard *guard, struct snapshot *snapshot)
 static int scan_once(struct adoption *adoption)
 {
 	struct snapshot snapshot = {};
-	int error = snapshot_take(NULL, 0, &snapshot);
+	bool environment = policy_image(adoption->policy)->dfa.start[DFA_ENVIRON] != DFA_DEAD;
+	int error = snapshot_take(NULL, environment ? SNAPSHOT_ENVIRON : 0, &snapshot);
 
 	if (error)
 		return error;
@@ -254,7 +278,8 @@ int adopt_running(struct guard *guard, const struct policy *policy, const char *
 
 	if (dfa->start[DFA_CGROUP] != DFA_DEAD && cgroup_root)
 		error = mark_cgroups(guard, policy, cgroup_root);
-	if (dfa->start[DFA_EXE] == DFA_DEAD && dfa->start[DFA_CGROUP] == DFA_DEAD)
+	if (dfa->start[DFA_EXE] == DFA_DEAD && dfa->start[DFA_CGROUP] == DFA_DEAD &&
+	    dfa->start[DFA_ENVIRON] == DFA_DEAD)
 		return error;
 	for (int i = 0; i < SCANS_MAX && !error; i++) {
 		size_t before = adoption.found;

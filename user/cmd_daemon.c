@@ -192,6 +192,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .tracepoints = own->tracepoints,
 					 .ring_bytes = own->ring_bytes,
 					 .adopt = true,
+					 .own_files = {own->events, common->socket},
 					 .publish = serve_publish,
 					 .userdata = &daemon->serve};
 	int error;

@@ -181,7 +181,7 @@ int cmd_doctor(int argc, char **argv)
 	code = require_root("doctor");
 	if (code)
 		return code;
-	error = probe_kernel(&diagnosis.facts);
+	error = probe_kernel(PROBE_THOROUGH, &diagnosis.facts);
 	if (error) {
 		log_error("this kernel has no BTF (/sys/kernel/btf/vmlinux), which everything else needs: "
 			  "CONFIG_DEBUG_INFO_BTF=y");
@@ -193,6 +193,7 @@ int cmd_doctor(int argc, char **argv)
 		print_json(&diagnosis);
 	else
 		print_people(&diagnosis, common.color);
+	probe_done(&diagnosis.facts);
 	for (enum op op = OP_UNLINK; op <= OP_TRUNCATE; op++)
 		if (is_open(&diagnosis, op))
 			return EXIT_LACKING;

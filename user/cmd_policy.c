@@ -33,9 +33,6 @@ static int print_json(json_t *object)
 	return EXIT_DONE;
 }
 
-/* A class that no rule can name. No class at all would say that nobody looked at the statement. */
-#define SQL_LOOKED_AT (1u << (SQL_CLASS_COUNT - 1))
-
 /* ---- check ---- */
 
 /* Which tier serves which operation here. The only place that needs root and the kernel. */
@@ -47,10 +44,11 @@ static int kernel_tiers(struct tier_table *ret_tiers)
 
 	if (geteuid() != 0)
 		return -EPERM;
-	error = probe_kernel(&facts);
+	error = probe_kernel(PROBE_THOROUGH, &facts);
 	if (error)
 		return error;
 	guard_plan(&facts, false, plan);
+	probe_done(&facts);
 	for (size_t i = 0; i < OP_COUNT; i++)
 		ret_tiers->by_op[i] = plan[i].tier;
 	return 0;
@@ -191,8 +189,8 @@ static int show_builtin(const struct common_options *common)
 		policy_print(policy, stdout);
 		return EXIT_DONE;
 	}
-	object = json_pack("{s:s, s:b, s:s}", "origin", policy_origin(policy), "in_force", 0, "text",
-			   policy_text(policy));
+	object = json_pack("{s:s, s:b, s:b, s:s}", "origin", policy_origin(policy), "in_force", 0, "environment",
+			   (int)policy_knows_environment(policy), "text", policy_text(policy));
 	return print_json(object);
 }
 
@@ -207,13 +205,19 @@ static int show_in_force(json_t *result, const struct common_options *common)
 		return print_json(result);
 	}
 	printf("# In force: %s, generation %lld\n", origin ? origin : "?", (long long)generation);
+	printf("# Agents are known by executable, script and cgroup%s.\n",
+	       json_is_true(json_object_get(result, "environment"))
+		       ? ", and by variables of their children's environment"
+		       : "");
 	if (text)
 		fputs(text, stdout);
 	return EXIT_DONE;
 }
 
 static const struct option_spec show_spec = {
-	.summary = "Shows the policy in force: the daemon's, or the built-in one where no daemon runs.",
+	.summary =
+		"Shows the policy in force: the daemon's, or the built-in one where no daemon runs. Agents are known by "
+		"their environment too unless the policy says `environment: false` under agents:.",
 	.examples = "  sudo reprieve policy show\n"
 		    "  reprieve policy show > policy.yaml\n",
 	.common = COMMON_SOCKET | COMMON_JSON,
@@ -416,7 +420,8 @@ static int classify(const char *sql, struct policy_question *question, struct sq
 	sql_classifier_free(classifier);
 	if (error)
 		return error;
-	question->sql = ret_judgement->classes | SQL_LOOKED_AT;
+	question->sql = ret_judgement->classes;
+	question->sql_given = true;
 	question->tables = (const char *const *)ret_judgement->tables;
 	question->table_count = ret_judgement->table_count;
 	return 0;

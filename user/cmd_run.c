@@ -349,7 +349,8 @@ static bool can_dry_run(struct run *run)
 
 static int run_alone(struct run *run, const struct run_options *own, const struct common_options *common)
 {
-	struct engine_options options = {.policy_path = own->policy,
+	struct engine_options options = {.own_files = {own->events},
+					 .policy_path = own->policy,
 					 .policy_text = own->dry_run ? dry_run_policy : NULL,
 					 .observe = own->observe,
 					 .tracepoints = own->tracepoints,

@@ -22,10 +22,12 @@ static const struct layout layouts[RECORD_KIND_COUNT] = {
 			 .texts = {TEXT(record_exec, exe), TEXT(record_exec, filename), TEXT(record_exec, args),
 				   TEXT(record_exec, cwd), TEXT(record_exec, cgroup_path), TEXT(record_exec, name)}},
 	[RECORD_EXIT] = {FIXED(record_exit)},
-	[RECORD_OP] = {FIXED(record_op), .texts = {TEXT(record_op, path), TEXT(record_op, new_path)}},
+	[RECORD_OP] = {FIXED(record_op),
+		       .texts = {TEXT(record_op, path), TEXT(record_op, new_path), TEXT(record_op, args)}},
 	[RECORD_SQL] = {FIXED(record_sql), .texts = {TEXT(record_sql, statement)}},
 	[RECORD_MAP] = {FIXED(record_map), .texts = {TEXT(record_map, name)}},
 	[RECORD_JOIN] = {FIXED(record_join), .texts = {TEXT(record_join, cgroup_path), TEXT(record_join, cwd)}},
+	[RECORD_TAMPER] = {FIXED(record_tamper)},
 	[RECORD_LOSS] = {.fixed = sizeof(struct record_loss), .least = sizeof(struct record)},
 };
 

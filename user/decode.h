@@ -41,6 +41,7 @@ struct event {
 		struct record_map map;
 		struct record_join join;
 		struct record_loss loss;
+		struct record_tamper tamper;
 	};
 };
 

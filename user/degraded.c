@@ -97,7 +97,8 @@ int degraded_list(const struct policy *policy, const struct tier_table *tiers, s
 		if (add_rule(&degraded, tiers, rule->name, rule->ops, rule->action))
 			return -ENOMEM;
 	}
-	if (add_rule(&degraded, tiers, NULL, (1u << OP_COUNT) - 1, rules->default_verdict))
+	/* To run a program is no loss by itself: the default does not concern exec. */
+	if (add_rule(&degraded, tiers, NULL, ((1u << OP_COUNT) - 1) & ~(1u << OP_EXEC), rules->default_verdict))
 		return -ENOMEM;
 	*ret_degraded = degraded;
 	degraded = (struct degraded){};

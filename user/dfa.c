@@ -19,6 +19,7 @@ struct builder_glob {
 struct dfa_builder {
 	struct builder_glob *globs;
 	size_t count, capacity;
+	struct rule_set covered[RULES_MAX]; /* dfa_builder_cover */
 };
 
 /* --- Collecting globs --- */
@@ -45,10 +46,12 @@ void dfa_builder_free(struct dfa_builder *builder)
 
 static struct glob glob_of(const struct builder_glob *glob)
 {
+	static const enum glob_form forms[GLOB_USE_COUNT] = {[GLOB_ARGS] = GLOB_TEXT, [GLOB_ENVIRON] = GLOB_VARIABLE};
+
 	return (struct glob){
 		.text = glob->text,
 		.length = glob->length,
-		.form = glob->use == GLOB_ARGS ? GLOB_TEXT : GLOB_COMPONENTS,
+		.form = forms[glob->use],
 		.not = glob->use == GLOB_PATH_NOT,
 		.ancestors = glob->ancestors,
 		.bit = glob->bit,
@@ -91,6 +94,11 @@ int dfa_builder_add(struct dfa_builder *builder, enum glob_use use, const char *
 	return 0;
 }
 
+void dfa_builder_cover(struct dfa_builder *builder, unsigned int bit, const struct rule_set *covered)
+{
+	builder->covered[bit & (RULES_MAX - 1)] = *covered;
+}
+
 /* --- Which automaton a path glob goes to --- */
 
 /* Plans are tried in this order; the first that fits is taken. */
@@ -119,6 +127,8 @@ static unsigned int part_of(const struct plan *plan, const struct builder_glob *
 		return DFA_CGROUP;
 	case GLOB_ARGS:
 		return DFA_ARGS;
+	case GLOB_ENVIRON:
+		return DFA_ENVIRON;
 	default:
 		return path_part(plan, glob, order);
 	}
@@ -190,6 +200,7 @@ struct subset {
 	uint32_t round;
 
 	struct dfa_accept *reach; /* of each node: all that can still be accepted from it */
+	struct rule_set *covers; /* of each sink among the path globs: bits that do not matter behind it */
 
 	uint32_t roots[DFA_PARTS];
 	uint32_t starts[DFA_PARTS];
@@ -204,6 +215,7 @@ static void subset_free(struct subset *subset)
 	free(subset->scratch);
 	free(subset->stamp);
 	free(subset->reach);
+	free(subset->covers);
 }
 
 /* Parts every class that a set cuts through. */
@@ -307,6 +319,30 @@ static int find_reach(struct subset *subset)
 	return 0;
 }
 
+static bool is_path_root(const struct subset *subset, uint32_t root)
+{
+	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++)
+		if (subset->roots[part] == root)
+			return true;
+	return false;
+}
+
+static int find_covers(struct subset *subset, const struct rule_set *covered)
+{
+	const struct nfa *nfa = subset->nfa;
+
+	subset->covers = calloc(nfa->node_count + 1, sizeof(*subset->covers));
+	if (!subset->covers)
+		return -ENOMEM;
+	for (size_t i = 0; i < nfa->sink_count; i++) {
+		const struct nfa_sink *sink = &nfa->sinks[i];
+
+		if (!sink->not &&is_path_root(subset, sink->root))
+			subset->covers[sink->node] = covered[sink->bit & (RULES_MAX - 1)];
+	}
+	return 0;
+}
+
 static int subset_init(struct subset *subset)
 {
 	size_t nodes = subset->nfa->node_count + 1;
@@ -352,20 +388,28 @@ static void subset_enter(struct subset *subset, uint32_t at)
 }
 
 /* Takes nodes out of the set at hand that can add nothing to what is accepted from here on whatever follows. A rule
- * that path_not: rules out for good needs no more of its path: globs. */
+ * that path_not: rules out for good needs no more of its path: globs, and one that is covered needs none at all. */
 static void subset_prune(struct subset *subset)
 {
-	struct dfa_accept forever = {};
+	struct dfa_accept forever = {}, covered = {};
 	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < subset->scratch_count; i++)
-		if (subset->nfa->nodes[subset->scratch[i]].sink)
-			accept_or(&forever, &subset->reach[subset->scratch[i]]);
-	rule_set_or(&forever.match, &forever.match_not);
 	for (uint32_t i = 0; i < subset->scratch_count; i++) {
 		uint32_t at = subset->scratch[i];
 
-		if (subset->nfa->nodes[at].sink || !accept_within(&subset->reach[at], &forever))
+		if (!subset->nfa->nodes[at].sink)
+			continue;
+		accept_or(&forever, &subset->reach[at]);
+		rule_set_or(&covered.match, &subset->covers[at]);
+	}
+	covered.match_not = covered.ancestor = covered.match;
+	rule_set_or(&forever.match, &forever.match_not);
+	accept_or(&forever, &covered);
+	for (uint32_t i = 0; i < subset->scratch_count; i++) {
+		uint32_t at = subset->scratch[i];
+		bool sink = subset->nfa->nodes[at].sink;
+
+		if (!accept_within(&subset->reach[at], sink ? &covered : &forever))
 			subset->scratch[kept++] = at;
 	}
 	subset->scratch_count = kept;
@@ -1020,6 +1064,11 @@ static int compile_plan(const struct dfa_builder *builder, const struct plan *pl
 	if (r)
 		return r;
 	subset.nfa = nfa;
+	r = find_covers(&subset, builder->covered);
+	if (r) {
+		subset_free(&subset);
+		return r;
+	}
 	r = compile_subset(&subset, ret, stats);
 	subset_free(&subset);
 	return r;
@@ -1048,6 +1097,22 @@ int dfa_builder_compile(struct dfa_builder *builder, struct dfa *ret, struct dfa
 	return r;
 }
 
+int dfa_builder_match_path(const struct dfa_builder *builder, const char *path, size_t length, struct dfa_accept *ret)
+{
+	static const struct plan whole = {.parts = 1};
+	_cleanup_nfa_ struct nfa *nfa = NULL;
+	uint32_t roots[DFA_PARTS];
+	int r = build_nfa(builder, &whole, roots, &nfa);
+
+	if (r)
+		return r;
+	if (roots[DFA_PATH_0] == NO_STATE) {
+		*ret = (struct dfa_accept){};
+		return 0;
+	}
+	return nfa_match(nfa, roots[DFA_PATH_0], path, length, ret);
+}
+
 /* --- Walking it --- */
 
 uint32_t dfa_walk(const struct dfa *dfa, enum dfa_part part, const char *text, size_t length)
@@ -1074,4 +1139,30 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 void dfa_match_part(const struct dfa *dfa, enum dfa_part part, const char *text, size_t length, struct rule_set *ret)
 {
 	*ret = dfa_accept(dfa, dfa_walk(dfa, part, text, length))->match;
+}
+
+static void match_variable(const struct dfa *dfa, const char *variable, size_t length, struct rule_set *all)
+{
+	uint32_t state = dfa->start[DFA_ENVIRON];
+
+	for (size_t i = 0; i < length && state != DFA_DEAD; i++)
+		state = dfa_step(dfa, state, swap_case((uint8_t)variable[i]));
+	rule_set_or(all, &dfa_accept(dfa, state)->match);
+}
+
+void dfa_match_environ(const struct dfa *dfa, const char *environment, size_t length, struct rule_set *ret)
+{
+	bool cut = length > ENVIRON_BYTES;
+	size_t most = MIN(length, (size_t)ENVIRON_BYTES);
+	struct rule_set all = {};
+
+	for (size_t at = 0, next; at < most; at = next + 1) {
+		const char *nul = memchr(environment + at, 0, most - at);
+
+		next = nul ? (size_t)(nul - environment) : most;
+		if (!nul && cut)
+			break;
+		match_variable(dfa, environment + at, next - at, &all);
+	}
+	*ret = all;
 }

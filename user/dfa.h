@@ -17,6 +17,7 @@ enum glob_use {
 	GLOB_EXE,
 	GLOB_CGROUP,
 	GLOB_ARGS,
+	GLOB_ENVIRON,
 	GLOB_USE_COUNT,
 };
 
@@ -44,6 +45,15 @@ int dfa_builder_add(struct dfa_builder *builder, enum glob_use use, const char *
 		    bool ancestors, struct glob_error *error);
 
 /*
+ * Once a path glob of `bit` has matched whatever follows, the path globs of the bits in `covered` are of no interest:
+ * the rule decides before theirs wherever they would hold. Without this each set of such globs met on a way is a state.
+ */
+void dfa_builder_cover(struct dfa_builder *builder, unsigned int bit, const struct rule_set *covered);
+
+/* What the path globs added say of a path, without cover: slow, needs no table. -ENOMEM; -E2BIG as nfa_add. */
+int dfa_builder_match_path(const struct dfa_builder *builder, const char *path, size_t length, struct dfa_accept *ret);
+
+/*
  * Compiles all globs added. The builder can be used again.
  * -E2BIG: does not fit, *ret_stats tells by how much. -ENOMEM. ret_stats may be NULL.
  */
@@ -57,6 +67,10 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 
 /* Which bits' globs of one part (DFA_EXE, DFA_CGROUP, DFA_ARGS) match a text. */
 void dfa_match_part(const struct dfa *dfa, enum dfa_part part, const char *text, size_t length, struct rule_set *ret);
+
+/* The bits one of whose globs matches one of the variables, each ended by a NUL. Of ENVIRON_BYTES or more only the
+ * variables that end within them count, as in the kernel. */
+void dfa_match_environ(const struct dfa *dfa, const char *environment, size_t length, struct rule_set *ret);
 
 static inline void cleanup_dfa_builder(struct dfa_builder **builder)
 {

@@ -19,6 +19,7 @@
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
+#define IDLE_TICKS 10 /* without a session, until results are disarmed: they cost others something, arming costs us */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 #define CATCH_UP_NS (2 * NSEC_PER_SEC)
 #define RECORDS_BETWEEN_LOOKS 64
@@ -38,6 +39,7 @@ struct engine {
 	struct degraded degraded;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
 	uint64_t began; /* nanoseconds since boot */
+	unsigned int idle_ticks; /* since the last session ended */
 	uint32_t generation;
 };
 
@@ -221,12 +223,13 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		log_warning("%s", engine->degraded.sentences[i]);
 }
 
-static bool wants_overwrite(const struct policy *policy)
+/* Does some rule answer this operation with at least this verdict? */
+static bool wants(const struct policy *policy, enum op op, enum verdict verdict)
 {
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_OVERWRITE) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+		if (policy_rule_wants(policy, i, op) && policy_rule(policy, i)->action >= verdict)
 			return true;
-	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW;
+	return policy_image(policy)->rules.default_verdict >= verdict;
 }
 
 static bool wants_exec(const struct policy *policy)
@@ -284,7 +287,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	error = list_users(policy, &users, &kernel.user_count);
 	kernel.users = users;
 	if (!error)
-		error = guard_arm_overwrite(engine->guard, wants_overwrite(policy));
+		error = guard_arm_overwrite(engine->guard, wants(policy, OP_OVERWRITE, VERDICT_HOLD));
 	if (!error)
 		error = guard_set_policy(engine->guard, &kernel);
 	if (error)
@@ -359,15 +362,31 @@ static void on_stake(uint32_t number, const struct hold_stake *stake, void *user
 	sinks_flush(engine->options.sinks);
 }
 
+/* Whether operations succeed is learned while a session lives; see guard_arm_results. */
+static void arm_results(struct engine *engine)
+{
+	int error;
+
+	if (!sessions_count(pipeline_sessions(engine->pipeline)))
+		return;
+	engine->idle_ticks = 0;
+	error = guard_arm_results(engine->guard, true);
+	if (error)
+		log_warning("whether operations succeed is not learned: %s", strerror(-error));
+}
+
 /* Works on what waits for a while, so that requests and signals get their turn in a flood. */
 static void work(struct engine *engine, uint64_t nanoseconds)
 {
 	uint64_t until = now_ns(CLOCK_MONOTONIC) + nanoseconds;
 
 	take_batches(engine);
-	for (unsigned int i = 1; take_record(engine); i++)
+	for (unsigned int i = 1; take_record(engine); i++) {
+		if (i % RECORDS_BETWEEN_LOOKS == 1)
+			arm_results(engine);
 		if (i % RECORDS_BETWEEN_LOOKS == 0 && now_ns(CLOCK_MONOTONIC) >= until)
 			break;
+	}
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	if (engine->waiting)
@@ -456,12 +475,43 @@ static void tell_losses(struct engine *engine)
 	sinks_flush(engine->options.sinks);
 }
 
+static void add_own(const char *path, struct file_id *files, size_t *count)
+{
+	uint32_t dev, mode;
+	uint64_t ino;
+
+	if (!path || file_resolve(path, &dev, &ino, &mode))
+		return;
+	files[*count] = (struct file_id){.ino = ino, .dev = dev};
+	*count += 1;
+}
+
+/* What the guard stands on: a file that was replaced, by an editor or by rotation, is another from then on. */
+static void protect_own(struct engine *engine)
+{
+	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 1];
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+		add_own(paths[i], files, &count);
+	add_own(engine->options.policy_path, files, &count);
+	for (size_t i = 0; i < ENGINE_OWN_FILES_MAX; i++)
+		add_own(engine->options.own_files[i], files, &count);
+	if (guard_protect(engine->guard, files, count))
+		log_debug("not all of the guard's own files are protected");
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct engine *engine = userdata;
 
 	pipeline_set_clock(engine->pipeline, current_clock());
 	tell_losses(engine);
+	protect_own(engine);
+	arm_results(engine);
+	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
+		guard_arm_results(engine->guard, false);
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -524,8 +574,30 @@ static int prove(struct engine *engine)
 		return error;
 	}
 	pipeline_ignore(engine->pipeline, &session);
-	guard_drop_unproven(engine->guard);
 	return 0;
+}
+
+/* Where LSM programs turn out never to be called, the next tier is tried. */
+static int load_and_prove(struct engine *engine, const struct guard_options *options)
+{
+	int error = guard_load(&engine->facts, options, &engine->guard);
+
+	if (!error)
+		error = prove(engine);
+	if (error)
+		return error;
+	if (guard_tiers(engine->guard)[OP_UNLINK].tier == TIER_LSM && !guard_tiers(engine->guard)[OP_UNLINK].proven) {
+		log_warning("LSM programs are loaded and attached, and this kernel never calls them");
+		engine->facts.lsm.result = PROBE_SILENT;
+		guard_free(engine->guard);
+		engine->guard = NULL;
+		error = guard_load(&engine->facts, options, &engine->guard);
+		if (!error)
+			error = prove(engine);
+	}
+	if (!error)
+		guard_drop_unproven(engine->guard);
+	return error;
 }
 
 static void find_libraries(struct engine *engine)
@@ -608,18 +680,19 @@ static int engine_start(struct engine *engine, sd_event *event)
 		return -EINVAL;
 	error = open_pipeline(engine);
 	if (!error)
-		error = guard_load(&engine->facts, &options, &engine->guard);
-	if (!error)
-		error = prove(engine);
+		error = load_and_prove(engine, &options);
 	if (!error)
 		error = install_policy(engine, policy);
 	if (error)
 		return error;
+	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
 	find_libraries(engine);
 	error = watch_ring(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
+	arm_results(engine);
+	probe_done(&engine->facts);
 	return error;
 }
 
@@ -645,7 +718,7 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 		return -ENOMEM;
 	engine->options = *options;
 	engine->began = now_ns(CLOCK_BOOTTIME);
-	error = probe_kernel(&engine->facts);
+	error = probe_kernel(PROBE_QUICK, &engine->facts);
 	if (!error)
 		error = agent_registry_new(&engine->agents);
 	if (!error)
@@ -678,6 +751,7 @@ void engine_free(struct engine *engine)
 		free(batch);
 	}
 	pipeline_free(engine->pipeline);
+	probe_done(&engine->facts);
 	guard_free(engine->guard);
 	libpq_set_free(engine->libraries);
 	agent_registry_free(engine->agents);
@@ -714,9 +788,13 @@ static int enlist_root(struct engine *engine, const struct engine_session *reque
 {
 	struct process_id id = {.start = process->start, .pid = process->pid};
 	struct session_setup setup = {request->name, place->path, &process->agent};
+	int armed = guard_arm_results(engine->guard, true);
 	int error = guard_add_session(engine->guard, &process->session, process->agent, place->dev, place->ino,
 				      place->path);
 
+	engine->idle_ticks = 0;
+	if (armed)
+		log_warning("whether operations succeed is not learned: %s", strerror(-armed));
 	if (!error)
 		error = sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
 	if (!error)
@@ -893,10 +971,11 @@ static json_t *kernel_counters_json(struct engine *engine)
 		enum counter counter;
 		const char *name;
 	} rows[] = {
-		{COUNT_SCRATCH_BUSY, "scratch_busy"}, {COUNT_INFLIGHT_FULL, "inflight_full"},
-		{COUNT_PATH_UNKNOWN, "path_unknown"}, {COUNT_SIGNAL_FAILED, "signal_failed"},
-		{COUNT_TASK_FULL, "task_full"},	      {COUNT_SESSION_FULL, "session_full"},
-		{COUNT_ARGS_UNREAD, "args_unread"},
+		{COUNT_SCRATCH_BUSY, "scratch_busy"},	  {COUNT_INFLIGHT_FULL, "inflight_full"},
+		{COUNT_PATH_UNKNOWN, "path_unknown"},	  {COUNT_SIGNAL_FAILED, "signal_failed"},
+		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
+		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
+		{COUNT_ENVIRON_UNREAD, "environ_unread"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();
@@ -1004,7 +1083,8 @@ json_t *engine_policy(struct engine *engine)
 {
 	const struct policy *policy = pipeline_policy(engine->pipeline);
 
-	return json_pack("{s:s, s:s, s:I}", "origin", policy_origin(policy), "text", policy_text(policy), "generation",
+	return json_pack("{s:s, s:s, s:b, s:I}", "origin", policy_origin(policy), "text", policy_text(policy),
+			 "environment", (int)policy_knows_environment(policy), "generation",
 			 (json_int_t)policy_image(policy)->rules.generation);
 }
 

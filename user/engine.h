@@ -14,6 +14,8 @@
 
 struct engine;
 
+#define ENGINE_OWN_FILES_MAX 4
+
 struct engine_options {
 	const char *policy_path; /* NULL: policy_text, else the built-in policy */
 	const char *policy_text; /* may be NULL */
@@ -22,6 +24,8 @@ struct engine_options {
 	size_t ring_bytes; /* 0: the default */
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
 	struct sinks *sinks; /* borrowed */
+	/* Files that no session may touch, besides the policy; NULLs are fine. */
+	const char *own_files[ENGINE_OWN_FILES_MAX];
 	/* For readers over the socket; may be NULL. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 			void *userdata);

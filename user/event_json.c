@@ -303,6 +303,9 @@ static int render_session(struct session *session)
 	json_add_member(&text, "name", span_of(session->name));
 	json_add_member(&text, "agent", span_of(session->agent_name));
 	json_add_member(&text, "workspace", span_of(session->workspace));
+	/* The weakest evidence, so each event tells of it: people inherit the variables too. */
+	if (session->flags & EXEC_BY_ENVIRON)
+		json_add_member(&text, "how", span_of(session_how(session)));
 	add_literal(&text, "}");
 	if (text.error)
 		return text.error;
@@ -334,30 +337,30 @@ static size_t next_arg(struct span args, size_t at, struct span *ret_arg)
 	return end + 1;
 }
 
-static void add_args(struct buffer *buffer, const struct program *program)
+static void add_args(struct buffer *buffer, struct span args)
 {
 	bool foreign = false;
 	struct span arg;
 
 	add_literal(buffer, ",\"args\":");
-	if (!program->args.data || program->flags & EXEC_ARGS_UNREAD) {
+	if (!args.data) {
 		add_literal(buffer, "null");
 		return;
 	}
 	buffer_char(buffer, '[');
-	for (size_t at = 0; at < program->args.length;) {
+	for (size_t at = 0; at < args.length;) {
 		if (at)
 			buffer_char(buffer, ',');
-		at = next_arg(program->args, at, &arg);
+		at = next_arg(args, at, &arg);
 		foreign |= json_add_text(buffer, arg);
 	}
 	buffer_char(buffer, ']');
 	if (foreign)
 		add_literal(buffer, ",\"args_raw\":[");
-	for (size_t at = 0; foreign && at < program->args.length;) {
+	for (size_t at = 0; foreign && at < args.length;) {
 		if (at)
 			buffer_char(buffer, ',');
-		at = next_arg(program->args, at, &arg);
+		at = next_arg(args, at, &arg);
 		json_add_base64(buffer, arg);
 	}
 	if (foreign)
@@ -366,7 +369,7 @@ static void add_args(struct buffer *buffer, const struct program *program)
 
 static void render_rest(struct buffer *text, const struct program *program)
 {
-	add_args(text, program);
+	add_args(text, program->flags & EXEC_ARGS_UNREAD ? (struct span){NULL, 0} : program->args);
 	if (program->flags & EXEC_ARGS_CUT) {
 		add_literal(text, ",\"args_cut\":true");
 		add_number(text, "argc", program->argc);
@@ -635,6 +638,8 @@ static void add_target(struct buffer *buffer, const struct event *event)
 	buffer_char(buffer, ',');
 	add_inode(buffer, &op->target, op->flags & OP_SIZE_KNOWN);
 	add_arguments(buffer, event);
+	if (op->op == OP_EXEC)
+		add_args(buffer, event_text(event, op->args));
 	if (op->op == OP_RENAME)
 		add_replaced(buffer, op);
 	buffer_char(buffer, '}');
@@ -759,7 +764,7 @@ static void add_source(struct buffer *buffer, const struct record_op *op)
 static const struct flag_name op_notes[] = {
 	{OP_UNCERTAIN, "uncertain"},   {OP_BY_NEW_PATH, "by-new-path"}, {OP_ANCESTOR, "ancestor"},
 	{OP_CONSULT, "consulted"},     {OP_IO_URING, "io_uring"},	{OP_COMPAT, "32-bit"},
-	{OP_NOT_LOST, "nothing-lost"}, {OP_HELD_BEFORE, "held-before"},
+	{OP_NOT_LOST, "nothing-lost"}, {OP_HELD_BEFORE, "held-before"}, {OP_SELF, "guards-itself"},
 };
 
 static const char *enforced_of(const struct op_report *report, uint32_t flags)
@@ -820,6 +825,8 @@ static void add_decision(struct buffer *buffer, const struct op_report *report)
 	buffer_char(buffer, '"');
 	if (report->rule || report->rule_unknown)
 		json_add_member(buffer, "rule", span_of(report->rule));
+	if (report->message)
+		json_add_member(buffer, "message", span_of(report->message));
 	if (report->tier != TIER_NONE)
 		json_add_member(buffer, "tier", span_of(tier_name(report->tier)));
 	if (report->hold)
@@ -857,7 +864,7 @@ const char *session_how(const struct session *session)
 		return "script";
 	if (session->flags & EXEC_BY_EXE)
 		return "exe";
-	return session->flags & EXEC_BY_ENVIRON ? "env" : NULL;
+	return session->flags & EXEC_BY_ENVIRON ? "environment" : NULL;
 }
 
 static void add_counts(struct buffer *buffer, const uint64_t *counts, size_t count, const char *(*name)(unsigned int))
@@ -915,11 +922,36 @@ int event_json_session(struct event_writer *writer, const struct session *sessio
 static const char *record_kind_name(unsigned int kind)
 {
 	static const char *const names[RECORD_KIND_COUNT] = {
-		[RECORD_FORK] = "fork", [RECORD_EXEC] = "exec", [RECORD_EXIT] = "exit", [RECORD_OP] = "op",
-		[RECORD_SQL] = "sql",	[RECORD_MAP] = "map",	[RECORD_JOIN] = "join", [RECORD_LOSS] = "loss",
+		[RECORD_FORK] = "fork", [RECORD_EXEC] = "exec", [RECORD_EXIT] = "exit",
+		[RECORD_OP] = "op",	[RECORD_SQL] = "sql",	[RECORD_MAP] = "map",
+		[RECORD_JOIN] = "join", [RECORD_LOSS] = "loss", [RECORD_TAMPER] = "tamper",
 	};
 
 	return kind < RECORD_KIND_COUNT && names[kind] ? names[kind] : "?";
+}
+
+static const char *tamper_name(uint32_t what)
+{
+	static const char *const names[TAMPER_COUNT] = {
+		[TAMPER_SIGNAL] = "signal-to-the-daemon",   [TAMPER_TRACE] = "trace-of-the-daemon",
+		[TAMPER_BPF] = "bpf-objects-of-others",	    [TAMPER_UMOUNT] = "unmount-of-the-pins",
+		[TAMPER_REQUEST] = "request-to-the-daemon",
+	};
+
+	return what < TAMPER_COUNT && names[what] ? names[what] : "unknown";
+}
+
+int event_json_tamper(struct event_writer *writer, const struct event *event, struct process *process,
+		      struct buffer *buffer)
+{
+	size_t start = buffer->length;
+
+	begin_event(writer, "tamper", event->head.time, buffer);
+	json_add_member(buffer, "what", span_of(tamper_name(event->tamper.what)));
+	add_number(buffer, "detail", event->tamper.detail);
+	add_literal(buffer, ",\"verdict\":\"deny\"");
+	add_who(buffer, event, process);
+	return end_event(writer, buffer, start);
 }
 
 int event_json_loss(struct event_writer *writer, const struct event *event, struct buffer *buffer)

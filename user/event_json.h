@@ -50,6 +50,7 @@ struct op_report {
 	const struct process *process; /* of sessions_apply(); NULL: the record's own facts are all there is */
 	const char *rule; /* NULL: the default decided (left out), or with rule_unknown null */
 	bool rule_unknown;
+	const char *message; /* of the rule; NULL: left out */
 	enum verdict verdict; /* that stands */
 	enum tier tier; /* TIER_NONE: left out */
 	const char *enforced; /* what was done where it is not the verdict; NULL: as the record's flags say */
@@ -66,6 +67,10 @@ int event_json_session(struct event_writer *writer, const struct session *sessio
 		       struct buffer *buffer);
 
 /* RECORD_LOSS. */
+/* A member of a session reached for the guard itself (RECORD_TAMPER). process: as in struct op_report. */
+int event_json_tamper(struct event_writer *writer, const struct event *event, struct process *process,
+		      struct buffer *buffer);
+
 int event_json_loss(struct event_writer *writer, const struct event *event, struct buffer *buffer);
 
 /* Any other kind (hold, review, policy, status): the common fields, then the members of `fields` (borrowed). */

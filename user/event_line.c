@@ -184,6 +184,10 @@ static void add_who(struct buffer *buffer, const json_t *event)
 		buffer_text(buffer, "  session ");
 		line_add_text(buffer, name);
 	}
+	if (text_of(session, "how")) {
+		buffer_text(buffer, " by ");
+		line_add_text(buffer, text_of(session, "how"));
+	}
 }
 
 /* ---- what ---- */
@@ -243,6 +247,20 @@ static void add_target(struct buffer *buffer, const json_t *target)
 	}
 	if (!text_of(target, "type") || streq(text_of(target, "type"), "file"))
 		add_target_size(buffer, target);
+}
+
+/* Of an exec: the program's path says less than how it is called. */
+static void add_command(struct buffer *buffer, const json_t *args)
+{
+	json_t *arg;
+	size_t i;
+
+	json_array_foreach (args, i, arg) {
+		if (!json_is_string(arg))
+			continue;
+		buffer_text(buffer, i ? " " : ": ");
+		add_shortened(buffer, json_string_value(arg), STATEMENT_SHOWN);
+	}
 }
 
 static void add_words(struct buffer *buffer, const json_t *words)
@@ -336,10 +354,15 @@ static void line_op(const struct line *line, const json_t *event)
 		add_sql(buffer, json_object_get(event, "sql"));
 	else
 		add_target(buffer, json_object_get(event, "target"));
+	add_command(buffer, json_object_get(json_object_get(event, "target"), "args"));
 	add_who(buffer, event);
 	if (rule) {
 		buffer_text(buffer, "  rule ");
 		line_add_text(buffer, rule);
+	}
+	if (text_of(event, "message")) {
+		buffer_text(buffer, ": ");
+		line_add_text(buffer, text_of(event, "message"));
 	}
 	if (number_of(event, "hold", &hold))
 		buffer_format(buffer, "  hold %lld", (long long)hold);
@@ -517,6 +540,29 @@ static void line_review(const struct line *line, const json_t *event)
 	end_colour(line);
 }
 
+static void line_tamper(const struct line *line, const json_t *event)
+{
+	static const struct {
+		const char *what, *sentence;
+	} sentences[] = {
+		{"signal-to-the-daemon", "tried to send the daemon signal %lld"},
+		{"trace-of-the-daemon", "tried to trace the daemon or to write its memory"},
+		{"bpf-objects-of-others", "tried to reach for BPF objects that it did not make (bpf command %lld)"},
+		{"unmount-of-the-pins", "tried to unmount a BPF file system"},
+		{"request-to-the-daemon", "tried to give the daemon orders"},
+	};
+	const char *what = text_of(event, "what");
+	int64_t detail = 0;
+
+	number_of(event, "detail", &detail);
+	add_word(line, "tamper", "\033[1;31m");
+	for (size_t i = 0; what && i < ARRAY_SIZE(sentences); i++)
+		if (streq(sentences[i].what, what))
+			buffer_format(line->buffer, sentences[i].sentence, (long long)detail);
+	buffer_text(line->buffer, ": refused");
+	add_who(line->buffer, event);
+}
+
 static void add_value(struct buffer *buffer, const json_t *value)
 {
 	char *text;
@@ -565,6 +611,7 @@ static const struct {
 	{"loss", line_loss},
 	{"hold", line_hold},
 	{"review", line_review},
+	{"tamper", line_tamper},
 };
 
 int event_line(const json_t *event, bool colour, struct buffer *buffer)

@@ -175,7 +175,7 @@ static int scan_star(struct scan *scan)
 	while (scan->at < scan->glob->length && text[scan->at] == '*')
 		scan->at++;
 	run = scan->at - start;
-	if (scan->glob->form == GLOB_TEXT || run == 1) {
+	if (scan->glob->form != GLOB_COMPONENTS || run == 1) {
 		push_token(scan, TOKEN_STAR, 0, start + 1);
 		return 0;
 	}
@@ -439,7 +439,7 @@ static int check_plain(struct scan *scan, const struct token *tokens, size_t cou
 	int r;
 
 	(void)context;
-	if (scan->glob->form == GLOB_TEXT)
+	if (scan->glob->form != GLOB_COMPONENTS)
 		return 0;
 	r = check_beginning(scan, tokens, count);
 	if (r)
@@ -672,15 +672,29 @@ static int follow_character(struct nfa *nfa, uint32_t *at, const struct byte_set
 	return link_multibyte(nfa, from, *at);
 }
 
+static struct byte_set set_swapped(const struct byte_set *set)
+{
+	struct byte_set swapped = {};
+
+	for (unsigned int byte = 0; byte < 256; byte++)
+		if (byte_set_has(set, (uint8_t)byte))
+			set_add(&swapped, swap_case((uint8_t)byte));
+	return swapped;
+}
+
 static int follow_token(struct nfa *nfa, const struct scan *scan, const struct token *token, uint32_t *at)
 {
-	struct byte_set wild = set_wild(scan->glob->form);
+	struct byte_set wild = set_wild(scan->glob->form), class = {};
+	bool swapped = scan->glob->form == GLOB_VARIABLE;
 
 	switch (token->kind) {
 	case TOKEN_BYTE:
-		return follow(nfa, at, token->byte, NFA_NO_LOOP);
+		return follow(nfa, at, swapped ? swap_case(token->byte) : token->byte, NFA_NO_LOOP);
 	case TOKEN_CLASS:
-		return follow_character(nfa, at, &scan->classes[token->class], token->negated);
+		class = scan->classes[token->class];
+		if (swapped)
+			class = set_swapped(&class);
+		return follow_character(nfa, at, &class, token->negated);
 	case TOKEN_ANY:
 		return follow_character(nfa, at, &wild, true);
 	}

@@ -38,6 +38,7 @@ static inline bool byte_set_has(const struct byte_set *set, uint8_t byte)
 enum glob_form {
 	GLOB_COMPONENTS, /* '/' parts components; begins with / or with a ** component */
 	GLOB_TEXT,
+	GLOB_VARIABLE, /* text, of which the automaton is given swap_case() */
 };
 
 struct glob {

@@ -30,7 +30,7 @@ static struct decision judge_exec(const struct policy *policy, const struct even
 	const struct record_op *record = &event->op;
 	struct span path = event_text(event, record->path);
 	const struct policy_image *image = policy_image(policy);
-	struct facts facts = {.op = OP_EXEC, .agent = record->agent, .args = record->args, .rate = record->rate};
+	struct facts facts = {.op = OP_EXEC, .agent = record->agent, .args = record->args_rules, .rate = record->rate};
 	struct dfa_accept accept = {};
 
 	policy_rules_for_user(policy, record->actor.uid, &facts.user);

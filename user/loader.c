@@ -13,12 +13,23 @@
 #include "reprieve.skel.h"
 
 #define RING_BYTES (32u << 20)
+#define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
+
+/* What is loaded: at the start, or later into an object of its own with the same maps. */
+enum stage { STAGE_START = 0, STAGE_OVERWRITE = 1, STAGE_LIBPQ = 2, STAGE_COUNT = 3 };
 
 struct guard {
 	struct reprieve *skel;
 	struct guard_tier tiers[OP_COUNT];
 	struct bpf_link **links;
 	size_t link_count;
+	struct bpf_link *results[RESULT_LINKS]; /* of the programs that learn results, while those are armed */
+	size_t result_count;
+	bool results_armed;
+	__u32 fexits; /* mask of 1 << enum op: there is a program for its result */
+	bool lsm; /* the lsm tier guards files; otherwise the signal tier does */
+	struct kernel_facts facts; /* without the kernel's BTF */
+	struct reprieve *late[STAGE_COUNT]; /* programs loaded after the start */
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
@@ -28,66 +39,75 @@ struct guard {
 enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where the kernel tells a program the registers; see guard_arm_overwrite */
-	NEED_FEXIT = 3, /* there, where fexit works */
+	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
+	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
 	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
-	NEED_BY_HAND = 5, /* attached to each library as it is found */
+	NEED_BY_HAND = 5, /* attached where and when it is asked for */
+	NEED_COOKIE = 6, /* loaded with the first library, attached to each, where a probe has a cookie */
+	NEED_NO_COOKIE = 7, /* the same where it has none */
 };
 
-/* Every program, when it is armed, and what it is attached to where its section does not say. */
+/* Every program, and when it is armed. */
 struct program_row {
 	const char *name;
 	enum need need;
-	const char *tracepoint; /* of "syscalls" */
 	const char *btf_function; /* armed only where the kernel's BTF has it */
-	bool optional; /* its absence is no loss on kernels that do not have the system call */
 };
 
 static const struct program_row program_rows[] = {
-	{"process_fork", NEED_ALWAYS, NULL, NULL, false},
-	{"process_exec", NEED_ALWAYS, NULL, NULL, false},
-	{"process_exit", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_made", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_gone", NEED_ALWAYS, NULL, NULL, false},
-	{"cgroup_attached", NEED_ALWAYS, NULL, NULL, false},
-	{"snapshot", NEED_BY_HAND, NULL, NULL, false},
-	{"guard_unlink", NEED_LSM, NULL, "bpf_lsm_path_unlink", false},
-	{"guard_rmdir", NEED_LSM, NULL, "bpf_lsm_path_rmdir", false},
-	{"guard_rename", NEED_LSM, NULL, "bpf_lsm_path_rename", false},
-	{"guard_path_truncate", NEED_LSM, NULL, "bpf_lsm_path_truncate", false},
-	{"guard_file_truncate", NEED_LSM, NULL, "bpf_lsm_file_truncate", false},
-	{"guard_file_permission", NEED_LSM_OVERWRITE, NULL, "bpf_lsm_file_permission", false},
-	{"map_file", NEED_LSM, NULL, "bpf_lsm_mmap_file", false},
-	{"result_unlink", NEED_FEXIT, NULL, "vfs_unlink", false},
-	{"result_rmdir", NEED_FEXIT, NULL, "vfs_rmdir", false},
-	{"result_rename", NEED_FEXIT, NULL, "vfs_rename", false},
-	{"result_truncate", NEED_FEXIT, NULL, "do_truncate", false},
-	{"result_fallocate", NEED_FEXIT, NULL, "vfs_fallocate", false},
-	{"enter_unlink", NEED_SIGNAL, "sys_enter_unlink", NULL, true},
-	{"enter_unlinkat", NEED_SIGNAL, "sys_enter_unlinkat", NULL, false},
-	{"enter_rmdir", NEED_SIGNAL, "sys_enter_rmdir", NULL, true},
-	{"enter_rename", NEED_SIGNAL, "sys_enter_rename", NULL, true},
-	{"enter_renameat", NEED_SIGNAL, "sys_enter_renameat", NULL, true},
-	{"enter_renameat2", NEED_SIGNAL, "sys_enter_renameat2", NULL, false},
-	{"enter_truncate", NEED_SIGNAL, "sys_enter_truncate", NULL, false},
-	{"enter_ftruncate", NEED_SIGNAL, "sys_enter_ftruncate", NULL, false},
-	{"enter_fallocate", NEED_SIGNAL, "sys_enter_fallocate", NULL, false},
-	{"enter_creat", NEED_SIGNAL, "sys_enter_creat", NULL, true},
-	{"enter_open_call", NEED_SIGNAL, "sys_enter_open", NULL, true},
-	{"enter_openat", NEED_SIGNAL, "sys_enter_openat", NULL, false},
-	{"enter_openat2", NEED_SIGNAL, "sys_enter_openat2", NULL, true},
-	{"enter_mmap", NEED_SIGNAL, "sys_enter_mmap", NULL, false},
-	{"exit_call", NEED_SIGNAL, NULL, NULL, false}, /* attached once for each call above */
-	{"pq_send_query", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_query_params", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_prepare", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_send_query_prepared", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_fn", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec_params", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_prepare", NEED_BY_HAND, NULL, NULL, false},
-	{"pq_exec_prepared", NEED_BY_HAND, NULL, NULL, false},
+	{"process_fork", NEED_ALWAYS, NULL},
+	{"process_exec", NEED_ALWAYS, NULL},
+	{"process_exit", NEED_ALWAYS, NULL},
+	{"cgroup_made", NEED_ALWAYS, NULL},
+	{"cgroup_gone", NEED_ALWAYS, NULL},
+	{"cgroup_attached", NEED_ALWAYS, NULL},
+	{"snapshot", NEED_BY_HAND, NULL},
+	{"guard_unlink", NEED_LSM, "bpf_lsm_path_unlink"},
+	{"guard_rmdir", NEED_LSM, "bpf_lsm_path_rmdir"},
+	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename"},
+	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate"},
+	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate"},
+	{"guard_file_open", NEED_LSM, "bpf_lsm_file_open"},
+	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission"},
+	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security"},
+	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill"},
+	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check"},
+	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf"},
+	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount"},
+	{"map_file", NEED_LSM, "bpf_lsm_mmap_file"},
+	{"result_unlink", NEED_RESULTS, "vfs_unlink"},
+	{"result_rmdir", NEED_RESULTS, "vfs_rmdir"},
+	{"result_rename", NEED_RESULTS, "vfs_rename"},
+	{"result_truncate", NEED_RESULTS, "do_truncate"},
+	{"result_fallocate", NEED_RESULTS, "vfs_fallocate"},
+	{"enter_call", NEED_SIGNAL, NULL},
+	{"enter_mmap", NEED_SIGNAL, NULL},
+	{"exit_call", NEED_SIGNAL, NULL},
+	{"pq_call", NEED_COOKIE, NULL},
+	{"pq_send_query", NEED_NO_COOKIE, NULL},
+	{"pq_send_query_params", NEED_NO_COOKIE, NULL},
+	{"pq_send_prepare", NEED_NO_COOKIE, NULL},
+	{"pq_send_query_prepared", NEED_NO_COOKIE, NULL},
+	{"pq_fn", NEED_NO_COOKIE, NULL},
+	{"pq_exec", NEED_NO_COOKIE, NULL},
+	{"pq_exec_params", NEED_NO_COOKIE, NULL},
+	{"pq_prepare", NEED_NO_COOKIE, NULL},
+	{"pq_exec_prepared", NEED_NO_COOKIE, NULL},
 };
+
+/* The system calls that the signal tier stands at. One that this kernel does not have is no loss where that is usual. */
+struct syscall_row {
+	const char *name;
+	bool optional;
+};
+
+static const struct syscall_row syscall_rows[] = {
+	{"unlink", true},     {"unlinkat", false}, {"rmdir", true},	 {"rename", true},     {"renameat", true},
+	{"renameat2", false}, {"truncate", false}, {"ftruncate", false}, {"fallocate", false}, {"creat", true},
+	{"open", true},	      {"openat", false},   {"openat2", true},
+};
+
+_Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
 
 #define SIGNAL_NOTE "the call under way completes; not 32-bit programs, not io_uring; symlinks in names not resolved"
 
@@ -110,11 +130,14 @@ static const struct tier_row tier_rows[] = {
 	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
 	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
 	 SIGNAL_NOTE "; size before only for ftruncate"},
-	{OP_OVERWRITE, TIER_LSM, "file_permission in fallocate, where a rule asks for it",
-	 "plain writes into a file and shared mappings are not seen"},
+	{OP_OVERWRITE, TIER_LSM, "file_open, file_permission, where a rule asks for it",
+	 "judged when the file is opened for writing, or at the first write through an older descriptor; shared mappings "
+	 "made before are not seen"},
 	{OP_OVERWRITE, TIER_SIGNAL, "tracepoint of fallocate", SIGNAL_NOTE "; plain writes are not seen"},
+	{OP_RAWWRITE, TIER_LSM, "file_open of a block device, where a rule asks for it", ""},
+	{OP_EXEC, TIER_LSM, "bprm_check_security", ""},
 	{OP_EXEC, TIER_UPROBE, "sched_process_exec, before the program's first instruction",
-	 "a denial or a hold cannot be given yet"},
+	 "execve can no longer fail there: a denial ends the new program"},
 	{OP_SQL, TIER_UPROBE, "uprobes on libpq", "clients that do not use libpq are not seen"},
 };
 
@@ -156,11 +179,6 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 	for (size_t op = 0; op < OP_COUNT; op++)
 		if (ret_tiers[op].tier == TIER_LSM && !(known_results(facts) & 1u << op) && !*ret_tiers[op].note)
 			ret_tiers[op].note = "whether the call then succeeded is not learned";
-	/* The hook is not told what fallocate does: that is read from the system call's registers. */
-	if (ret_tiers[OP_OVERWRITE].tier == TIER_LSM && facts->pt_regs.result != PROBE_WORKS)
-		ret_tiers[OP_OVERWRITE] = (struct guard_tier){TIER_NONE, false, "nothing",
-							      "LSM programs of this kernel cannot read a system call's "
-							      "arguments (bpf_task_pt_regs, 5.15)"};
 }
 
 static const struct program_row *program_row(const char *name)
@@ -171,30 +189,19 @@ static const struct program_row *program_row(const char *name)
 	return NULL;
 }
 
-/* How many arguments a kernel function takes; -ENOENT where BTF does not know it. */
-static int function_arguments(struct btf *btf, const char *name)
+static void set_arguments(const struct kernel_btf *btf, const char *name, volatile const __u32 *to)
 {
-	int id = btf__find_by_name_kind(btf, name, BTF_KIND_FUNC);
-	const struct btf_type *type;
+	__u32 count = kernel_btf_find(btf, name).arguments;
 
-	if (id < 0)
-		return -ENOENT;
-	type = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
-	return type ? btf_vlen(type) : -ENOENT;
-}
-
-static void set_arguments(struct btf *btf, const char *name, volatile const __u32 *to)
-{
-	int count = function_arguments(btf, name);
-
-	if (count > 0)
+	if (count)
 		*(__u32 *)to = count;
 }
 
-static void set_constants(struct reprieve *skel, struct btf *btf, const struct kernel_facts *facts)
+static void set_constants(struct reprieve *skel, const struct kernel_facts *facts)
 {
+	const struct kernel_btf *btf = facts->btf;
+
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
-	skel->rodata->known_results = known_results(facts);
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
@@ -206,24 +213,38 @@ static void set_constants(struct reprieve *skel, struct btf *btf, const struct k
 struct arming {
 	const struct kernel_facts *facts;
 	const struct guard_options *options;
-	struct btf *btf;
+	enum stage stage;
 	bool lsm;
 	bool signal;
 };
 
+static enum stage stage_of(const struct program_row *row)
+{
+	if (row->need == NEED_LSM_OVERWRITE)
+		return STAGE_OVERWRITE;
+	return row->need == NEED_COOKIE || row->need == NEED_NO_COOKIE ? STAGE_LIBPQ : STAGE_START;
+}
+
 static bool is_wanted(const struct arming *arming, const struct program_row *row)
 {
-	if (row->btf_function && function_arguments(arming->btf, row->btf_function) < 0)
+	bool cookie = arming->facts->cookie.result == PROBE_WORKS;
+
+	if (stage_of(row) != arming->stage ||
+	    (row->btf_function && !kernel_btf_find(arming->facts->btf, row->btf_function).id))
 		return false;
 	switch (row->need) {
 	case NEED_LSM:
 		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
-		return arming->lsm && arming->facts->pt_regs.result == PROBE_WORKS;
-	case NEED_FEXIT:
+		return arming->lsm;
+	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
 		return arming->signal;
+	case NEED_COOKIE:
+		return cookie;
+	case NEED_NO_COOKIE:
+		return !cookie;
 	default:
 		return true;
 	}
@@ -245,54 +266,113 @@ static int keep_link(struct guard *guard, struct bpf_link *link)
 	return 0;
 }
 
-static int attach_tracepoint(struct guard *guard, struct bpf_program *program, const char *name)
+/* The entry or exit of a system call; no link and no error where this kernel has it not and that is usual. */
+static int attach_syscall(struct bpf_program *program, const char *end, const struct syscall_row *row,
+			  struct bpf_link **ret_link)
 {
-	return keep_link(guard, bpf_program__attach_tracepoint(program, "syscalls", name));
+	char name[64];
+
+	snprintf(name, sizeof(name), "sys_%s_%s", end, row->name);
+	*ret_link = bpf_program__attach_tracepoint(program, "syscalls", name);
+	return *ret_link || (errno == ENOENT && row->optional) ? 0 : -errno;
 }
 
-/* The entry of a system call, and the common exit program on its exit. */
-static int attach_syscall(struct guard *guard, struct bpf_program *program, const struct program_row *row)
+static int attach_entries(struct guard *guard)
 {
-	char exit_name[64];
-	int error = attach_tracepoint(guard, program, row->tracepoint);
+	struct bpf_link *link;
+	int error = 0;
 
-	if (error == -ENOENT && row->optional)
-		return 0;
-	if (error || streq(row->name, "enter_mmap"))
-		return error;
-	snprintf(exit_name, sizeof(exit_name), "sys_exit_%s", row->tracepoint + strlen("sys_enter_"));
-	return attach_tracepoint(guard, guard->skel->progs.exit_call, exit_name);
+	for (size_t i = 0; i < ARRAY_SIZE(syscall_rows) && !error; i++) {
+		error = attach_syscall(guard->skel->progs.enter_call, "enter", &syscall_rows[i], &link);
+		if (!error && link)
+			error = keep_link(guard, link);
+	}
+	return error;
 }
 
-int guard_arm_overwrite(struct guard *guard, bool arm)
-{
-	struct bpf_program *program = guard->skel->progs.guard_file_permission;
+/* --- results, while a session lives --- */
 
-	if (!bpf_program__autoload(program))
+static void drop_results(struct guard *guard)
+{
+	guard->skel->bss->settings.known_results = 0;
+	while (guard->result_count)
+		bpf_link__destroy(guard->results[--guard->result_count]);
+	guard->results_armed = false;
+}
+
+static int attach_exits(struct guard *guard)
+{
+	struct bpf_link *link;
+
+	for (size_t i = 0; i < ARRAY_SIZE(syscall_rows); i++) {
+		int error = attach_syscall(guard->skel->progs.exit_call, "exit", &syscall_rows[i], &link);
+
+		if (error)
+			return error;
+		if (link)
+			guard->results[guard->result_count++] = link;
+	}
+	guard->skel->bss->settings.known_results = ~0u;
+	return 0;
+}
+
+static int attach_fexits(struct guard *guard)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program (program, guard->skel->obj) {
+		struct bpf_link *link;
+
+		if (!bpf_program__autoload(program) || program_row(bpf_program__name(program))->need != NEED_RESULTS)
+			continue;
+		link = bpf_program__attach_trace(program);
+		if (!link)
+			return -errno;
+		guard->results[guard->result_count++] = link;
+	}
+	/* Not all of them need be called: the programs find out themselves (settings.results_seen). */
+	guard->skel->bss->settings.known_results = guard->fexits;
+	return 0;
+}
+
+int guard_arm_results(struct guard *guard, bool arm)
+{
+	int error;
+
+	if (arm == guard->results_armed)
 		return 0;
 	if (!arm) {
-		bpf_link__destroy(guard->overwrite);
-		guard->overwrite = NULL;
-	} else if (!guard->overwrite) {
-		guard->overwrite = bpf_program__attach(program);
-		if (!guard->overwrite)
-			return -errno;
+		drop_results(guard);
+		return 0;
 	}
-	return 0;
+	error = guard->lsm ? attach_fexits(guard) : attach_exits(guard);
+	if (error)
+		drop_results(guard);
+	else
+		guard->results_armed = true;
+	return error;
+}
+
+/* Programs of our own kinds have lost their handler when they were loaded. */
+static struct bpf_link *attach_program(struct bpf_program *program)
+{
+	enum bpf_prog_type type = bpf_program__type(program);
+
+	if (type == BPF_PROG_TYPE_LSM || type == BPF_PROG_TYPE_TRACING)
+		return bpf_program__attach_trace(program);
+	return bpf_program__attach(program);
 }
 
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
 {
 	int error;
 
-	if (row->need == NEED_BY_HAND || streq(row->name, "exit_call"))
+	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || streq(row->name, "exit_call"))
 		return 0;
-	if (row->need == NEED_LSM_OVERWRITE)
-		return guard_arm_overwrite(guard, true);
-	if (row->tracepoint)
-		error = attach_syscall(guard, program, row);
+	if (streq(row->name, "enter_call"))
+		error = attach_entries(guard);
 	else
-		error = keep_link(guard, bpf_program__attach(program));
+		error = keep_link(guard, attach_program(program));
 	if (error)
 		log_error("cannot attach %s: %s", row->name, strerror(-error));
 	return error;
@@ -320,26 +400,202 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return vfprintf(stderr, format, args);
 }
 
-static int open_skeleton(struct guard *guard, const struct arming *arming)
+static int open_skeleton(struct guard *guard, const struct arming *arming, const char *btf_path,
+			 struct reprieve **ret_skel)
 {
-	int cpus = libbpf_num_possible_cpus();
+	LIBBPF_OPTS(bpf_object_open_opts, options, .btf_custom_path = btf_path);
+	struct reprieve *skel = reprieve__open_opts(&options);
+	int cpus = libbpf_num_possible_cpus(), error = 0;
 	struct bpf_program *program;
 
-	guard->skel = reprieve__open();
-	if (!guard->skel)
+	if (!skel)
 		return -errno;
-	set_constants(guard->skel, arming->btf, arming->facts);
-	if (bpf_map__set_max_entries(guard->skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
-	    bpf_map__set_max_entries(guard->skel->maps.ring, guard->ring_bytes))
-		return -EINVAL;
-	bpf_object__for_each_program (program, guard->skel->obj) {
+	set_constants(skel, arming->facts);
+	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
+	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
+		error = -EINVAL;
+	bpf_object__for_each_program (program, skel->obj) {
 		const struct program_row *row = program_row(bpf_program__name(program));
 
-		if (!row)
-			return -ENOENT;
-		bpf_program__set_autoload(program, is_wanted(arming, row));
+		if (row)
+			bpf_program__set_autoload(program, is_wanted(arming, row));
+		else
+			error = -ENOENT;
+	}
+	if (error)
+		reprieve__destroy(skel);
+	else
+		*ret_skel = skel;
+	return error;
+}
+
+/* Maps of the object loaded at the start, for one that comes later. */
+static int share_maps(struct reprieve *from, struct reprieve *to)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, from->obj)
+	{
+		struct bpf_map *same = bpf_object__find_map_by_name(to->obj, bpf_map__name(map));
+
+		if (!same || bpf_map__reuse_fd(same, bpf_map__fd(map)))
+			return -EINVAL;
 	}
 	return 0;
+}
+
+/*
+ * --- the kernel's types, by our own index of them ---
+ *
+ * libbpf would parse all of the kernel's BTF and walk it once for each structure and each function that is named: most of
+ * the time that a start takes. So it gets an extract for its relocations, and handlers of our own for the kinds of
+ * programs that it would look functions up for.
+ */
+struct kind {
+	const char *section;
+	const char *prefix; /* of the function in BTF */
+	enum bpf_prog_type type;
+	enum bpf_attach_type attach_type;
+	const struct kernel_btf *btf;
+	int handler;
+};
+
+static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
+{
+	const struct kind *kind = (const struct kind *)cookie;
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
+	options->attach_btf_id = kernel_btf_find(kind->btf, name).id;
+	options->expected_attach_type = kind->attach_type;
+	if (!options->attach_btf_id)
+		return -ENOENT;
+	bpf_program__set_expected_attach_type(program, kind->attach_type);
+	return bpf_program__set_type(program, kind->type);
+}
+
+#define KINDS 4
+
+/* libbpf (seen with 1.1) frees its list of handlers with the last one, and uses it again at the next: so one that serves
+ * no program stays. */
+static int keep_handlers(void)
+{
+	static int kept;
+
+	if (!kept)
+		kept = libbpf_register_prog_handler("reprieve/", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, NULL);
+	return MIN(kept, 0);
+}
+
+static int register_kinds(const struct kernel_btf *btf, struct kind kinds[KINDS])
+{
+	const struct kind known[KINDS] = {
+		{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC, btf, 0},
+		{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, btf, 0},
+		{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, btf, 0},
+		{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, btf, 0},
+	};
+
+	if (keep_handlers() < 0)
+		return keep_handlers();
+
+	for (size_t i = 0; i < KINDS; i++) {
+		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)&kinds[i],
+			    .prog_prepare_load_fn = prepare_load);
+
+		kinds[i] = known[i];
+		/* Until it is loaded a program is of a kind for which libbpf asks for no BTF of the kernel's. */
+		kinds[i].handler =
+			libbpf_register_prog_handler(known[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
+		if (kinds[i].handler < 0)
+			return kinds[i].handler;
+	}
+	return 0;
+}
+
+static void forget_kinds(struct kind kinds[KINDS])
+{
+	for (size_t i = 0; i < KINDS; i++)
+		if (kinds[i].handler > 0)
+			libbpf_unregister_prog_handler(kinds[i].handler);
+}
+
+/* What the programs' own BTF names and the kernel knows, into a file without a name. */
+static int write_types(const struct kernel_btf *kernel, const struct btf *own, int fd)
+{
+	_cleanup_free_ const char **names = calloc(btf__type_cnt(own), sizeof(*names));
+	size_t count = 0;
+
+	if (!names)
+		return -ENOMEM;
+	for (uint32_t id = 1; id < btf__type_cnt(own); id++) {
+		const struct btf_type *type = btf__type_by_id(own, id);
+
+		if (btf_is_composite(type) && type->name_off)
+			names[count++] = btf__name_by_offset(own, type->name_off);
+	}
+	return kernel_btf_extract(kernel, names, count, fd);
+}
+
+static int load_skeleton(struct guard *guard, const struct arming *arming, struct reprieve **ret_skel)
+{
+	_cleanup_close_ int fd = memfd_create("reprieve-types", MFD_CLOEXEC);
+	struct reprieve *skel = NULL;
+	struct kind kinds[KINDS] = {};
+	char path[64];
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	error = register_kinds(arming->facts->btf, kinds);
+	if (!error)
+		error = open_skeleton(guard, arming, path, &skel);
+	if (!error)
+		error = write_types(arming->facts->btf, bpf_object__btf(skel->obj), fd);
+	if (!error && arming->stage != STAGE_START)
+		error = share_maps(guard->skel, skel);
+	if (!error)
+		error = reprieve__load(skel);
+	forget_kinds(kinds);
+	if (error)
+		reprieve__destroy(skel);
+	else
+		*ret_skel = skel;
+	return error;
+}
+
+/* Loads the programs of a later stage, where they are not yet. */
+static int load_late(struct guard *guard, enum stage stage)
+{
+	struct arming arming = {.facts = &guard->facts, .stage = stage, .lsm = guard->lsm, .signal = !guard->lsm};
+	int error;
+
+	if (guard->late[stage])
+		return 0;
+	error = kernel_btf_new(&guard->facts.btf);
+	if (!error)
+		error = load_skeleton(guard, &arming, &guard->late[stage]);
+	probe_done(&guard->facts);
+	return error;
+}
+
+int guard_arm_overwrite(struct guard *guard, bool arm)
+{
+	int error = 0;
+
+	if (guard->tiers[OP_OVERWRITE].tier != TIER_LSM || arm == !!guard->overwrite)
+		return 0;
+	if (!arm) {
+		bpf_link__destroy(guard->overwrite);
+		guard->overwrite = NULL;
+		return 0;
+	}
+	error = load_late(guard, STAGE_OVERWRITE);
+	if (error)
+		return error;
+	guard->overwrite = bpf_program__attach_trace(guard->late[STAGE_OVERWRITE]->progs.guard_file_permission);
+	return guard->overwrite ? 0 : -errno;
 }
 
 static int map_policies(struct guard *guard)
@@ -369,10 +625,11 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	error = -ENOTSUP;
 	if (!arming.lsm && !arming.signal)
 		goto fail;
-	arming.btf = btf__load_vmlinux_btf();
-	error = arming.btf ? open_skeleton(guard, &arming) : -errno;
-	if (!error)
-		error = reprieve__load(guard->skel);
+	guard->lsm = arming.lsm;
+	guard->fexits = known_results(facts);
+	guard->facts = *facts;
+	guard->facts.btf = NULL;
+	error = load_skeleton(guard, &arming, &guard->skel);
 	if (!error)
 		error = map_policies(guard);
 	if (!error)
@@ -381,11 +638,9 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 		error = attach_all(guard);
 	if (error)
 		goto fail;
-	btf__free(arming.btf);
 	*ret_guard = guard;
 	return 0;
 fail:
-	btf__free(arming.btf);
 	guard_free(guard);
 	return error;
 }
@@ -398,8 +653,12 @@ void guard_free(struct guard *guard)
 		bpf_link__destroy(guard->links[i]);
 	free(guard->links);
 	bpf_link__destroy(guard->overwrite);
+	while (guard->result_count)
+		bpf_link__destroy(guard->results[--guard->result_count]);
 	if (guard->policies)
 		munmap(guard->policies, 2 * sizeof(*guard->policies));
+	for (size_t i = 0; i < STAGE_COUNT; i++)
+		reprieve__destroy(guard->late[i]);
 	reprieve__destroy(guard->skel);
 	free(guard);
 }
@@ -484,6 +743,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
+	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
@@ -562,7 +822,7 @@ static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_funct
 		[PQ_EXEC_PREPARED] = skel->progs.pq_exec_prepared,
 	};
 
-	return programs[function];
+	return skel->rodata->has_cookie ? skel->progs.pq_call : programs[function];
 }
 
 static void drop_links(struct guard *guard, size_t keep)
@@ -575,16 +835,23 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, options);
 	size_t before = guard->link_count;
+	struct reprieve *skel;
+	int error = load_late(guard, STAGE_LIBPQ);
 
-	if (guard->skel->rodata->has_cookie)
-		options.bpf_cookie = library->id;
+	if (error) {
+		log_warning("%s: the programs for its probes cannot be loaded: %s; its statements are not seen",
+			    library->name, strerror(-error));
+		return error;
+	}
+	skel = guard->late[STAGE_LIBPQ];
 	for (enum libpq_function i = 1; i < PQ_FUNCTION_COUNT; i++) {
 		struct bpf_link *link;
-		int error;
 
 		if (!(library->functions.probe & (1u << i)))
 			continue;
-		link = bpf_program__attach_uprobe_opts(libpq_program(guard->skel, i), -1, library->path,
+		if (skel->rodata->has_cookie)
+			options.bpf_cookie = (__u64)i << 32 | (__u32)library->id;
+		link = bpf_program__attach_uprobe_opts(libpq_program(skel, i), -1, library->path,
 						       library->functions.place[i].offset, &options);
 		error = keep_link(guard, link);
 		if (error) {
@@ -726,5 +993,23 @@ int guard_for_each_held(struct guard *guard, int (*each)(const void *record, siz
 		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
 			error = each(record, record->size, userdata);
 	}
+	return error;
+}
+
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count)
+{
+	uint32_t present = 1;
+	uint64_t mask = 0;
+	int error = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bpf_map__update_elem(guard->skel->maps.protected, &files[i], sizeof(files[i]), &present,
+					 sizeof(present), BPF_ANY))
+			error = -errno;
+		else
+			mask |= 1ull << (files[i].ino & 63);
+	}
+	guard->skel->bss->settings.protect_mask |= mask;
+	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
 	return error;
 }

@@ -45,17 +45,26 @@ void guard_free(struct guard *guard);
 const struct guard_tier *guard_tiers(const struct guard *guard);
 
 /*
- * Arms or disarms the hook that every read and write of the machine passes: only where a rule answers an overwrite with
- * more than a record. Armed from the load on, so that the self-test can prove it. Nothing to do on other tiers.
+ * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule may
+ * stop an overwrite. Nothing to do on other tiers.
  */
 int guard_arm_overwrite(struct guard *guard, bool arm);
+
+/*
+ * guard_arm_results - arms or disarms what learns whether an operation succeeded
+ *
+ * For as long as a session lives: on the lsm tier it would cost everyone else's operations as much again as the guard
+ * itself, on the signal tier each system call of the machine. While it is not armed, operations are told of at once and
+ * without their result. Arming waits for the kernel some ten milliseconds, disarming longer.
+ */
+int guard_arm_results(struct guard *guard, bool arm);
 
 /* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
 void guard_mark_proven(struct guard *guard, enum op op);
 
 /*
  * Takes back what the plan promised and the self-test did not see, with a warning for each. SQL stays as it is: its
- * probes stand on libraries that the self-test has none of.
+ * probes stand on libraries that the self-test has none of; so does what is not armed before a rule asks for it.
  */
 void guard_drop_unproven(struct guard *guard);
 
@@ -119,6 +128,12 @@ void guard_drop_held(struct guard *guard, const struct actor *actor);
  */
 int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
 			void *userdata);
+
+/*
+ * The calling process, and these files and directories of its own, are out of reach of sessions from now on, where the
+ * lsm tier guards. What was named before stays so. -E2BIG: more than PROTECTED_MAX; the others are protected.
+ */
+int guard_protect(struct guard *guard, const struct file_id *files, size_t count);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);

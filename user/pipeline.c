@@ -185,8 +185,12 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 
 	report.tier = event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
 	report.rule_unknown = !telling->policy;
-	if (telling->policy && telling->decision.rule != RULE_DEFAULT)
+	if (event->head.kind == RECORD_OP && event->op.flags & OP_SELF)
+		report.rule = "self-protection";
+	else if (telling->policy && telling->decision.rule != RULE_DEFAULT)
 		report.rule = policy_rule_name(telling->policy, telling->decision.rule);
+	if (telling->policy && report.verdict > VERDICT_ALLOW)
+		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
 	if (!error && telling->begun)
@@ -236,8 +240,8 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 				  .decision = {.rule = event->op.rule, .verdict = event->op.verdict}};
 	uint32_t flags = event->op.flags;
 
-	/* The second record of a call that was held tells of the same decision, under a rate that may have calmed down. */
-	if (telling.policy && !(flags & OP_HELD_BEFORE))
+	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
+	if (telling.policy && !(flags & (OP_HELD_BEFORE | OP_SELF)))
 		compare(pipeline, event, telling.decision, judge_op(telling.policy, event));
 	kill_session(pipeline, telling.policy, telling.decision, flags, process ? process->session : NULL);
 	if (flags & OP_HELD_BEFORE)
@@ -371,6 +375,15 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	return error;
 }
 
+static int take_tamper(struct pipeline *pipeline, const struct event *event, struct process *process)
+{
+	int error = event_json_tamper(&pipeline->writer, event, process, &pipeline->line);
+
+	if (!error)
+		pipeline_give_out(pipeline, process ? process->session : NULL, -1, VERDICT_DENY);
+	return error;
+}
+
 static int take_loss(struct pipeline *pipeline, const struct event *event)
 {
 	int error = event_json_loss(&pipeline->writer, event, &pipeline->line);
@@ -421,6 +434,8 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 		if (pipeline->actions.mapped)
 			pipeline->actions.mapped(event, pipeline->actions.userdata);
 		return error;
+	case RECORD_TAMPER:
+		return take_tamper(pipeline, event, process);
 	case RECORD_LOSS:
 		return take_loss(pipeline, event);
 	default:

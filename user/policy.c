@@ -161,6 +161,23 @@ static void drop_builtin(struct policy *policy)
 	policy->agent_count = kept;
 }
 
+/* Where the policy knows no agent by its environment. Agents that are known by nothing else stay: sessions of theirs can
+ * still be begun by name. */
+static void drop_environment(struct loader *loader)
+{
+	struct policy *policy = loader->policy;
+
+	for (size_t i = 0; i < policy->agent_count; i++) {
+		struct policy_agent *agent = &policy->agents[i];
+
+		if (agent->env.count && !agent->builtin)
+			note(loader, agent, "agent %s has env:, which environment: false (line %u) leaves unread",
+			     agent->name, policy->without_environment);
+		strings_free(&agent->env);
+		agent->env = (struct policy_strings){};
+	}
+}
+
 static int register_agents(struct loader *loader, struct agent_registry *registry)
 {
 	struct policy *policy = loader->policy;
@@ -323,6 +340,47 @@ static int compile_names(struct policy *policy)
 	return r;
 }
 
+/* --- What one rule leaves to another --- */
+
+static void set_add(struct rule_set *set, unsigned int rule)
+{
+	set->word[rule / 64 & 1] |= 1ULL << (rule & 63);
+}
+
+static bool set_has(const struct rule_set *set, unsigned int rule)
+{
+	return set->word[rule / 64 & 1] >> (rule & 63) & 1;
+}
+
+static bool has_string(const struct policy_strings *strings, const char *text)
+{
+	for (size_t i = 0; i < strings->count; i++)
+		if (streq(strings->items[i], text))
+			return true;
+	return false;
+}
+
+/* A list that is not given takes all; else everything the other list names must be in it, letter by letter. */
+static bool list_takes(const struct policy_strings *list, const struct policy_strings *other)
+{
+	if (!list->count)
+		return true;
+	for (size_t i = 0; i < other->count; i++)
+		if (!has_string(list, other->items[i]))
+			return false;
+	return other->count > 0;
+}
+
+/* Do the conditions of a rule, paths and ops aside, hold wherever those of another do? */
+static bool rule_takes(const struct policy_rule *rule, const struct policy_rule *other)
+{
+	return (!rule->workspace || rule->workspace == other->workspace) &&
+	       (!rule->sql || (other->sql && !(other->sql & ~rule->sql))) && !rule->rate.count && !rule->tables.count &&
+	       list_takes(&rule->agents, &other->agents) && list_takes(&rule->users, &other->users) &&
+	       list_takes(&rule->databases, &other->databases) && list_takes(&rule->hosts, &other->hosts) &&
+	       list_takes(&rule->args, &other->args);
+}
+
 /* --- The automaton --- */
 
 static int add_globs(struct dfa_builder *builder, enum glob_use use, const struct policy_strings *strings,
@@ -350,6 +408,25 @@ static int add_rule_globs(struct dfa_builder *builder, const struct policy_rule 
 	return r;
 }
 
+/* A name alone is that variable with any value. */
+static int add_variables(struct dfa_builder *builder, const struct policy_strings *env, unsigned int bit)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < env->count; i++) {
+		const char *tail = strchr(env->items[i], '=') ? "" : "=*";
+		_cleanup_free_ char *glob = NULL;
+		struct glob_error error;
+
+		if (asprintf(&glob, "%s%s", env->items[i], tail) < 0) {
+			glob = NULL;
+			return -ENOMEM;
+		}
+		r = dfa_builder_add(builder, GLOB_ENVIRON, glob, strlen(glob), bit, false, &error);
+	}
+	return r;
+}
+
 static int add_all_globs(const struct policy *policy, struct dfa_builder *builder)
 {
 	int r = add_globs(builder, GLOB_EXE, &policy->interpreters, EXE_INTERPRETER, false);
@@ -362,8 +439,38 @@ static int add_all_globs(const struct policy *policy, struct dfa_builder *builde
 		r = add_globs(builder, GLOB_EXE, &agent->exe, agent->index, false);
 		if (!r)
 			r = add_globs(builder, GLOB_CGROUP, &agent->cgroup, agent->index, false);
+		if (!r)
+			r = add_variables(builder, &agent->env, agent->index);
 	}
 	return r;
+}
+
+/* Rules whose path globs are of no interest where an earlier rule's has matched: that one decides before them. A rule
+ * with a rate has to see all that it counts, and one with path_not: may yet be ruled out. */
+static void cover_rules(const struct policy *policy, struct dfa_builder *builder)
+{
+	for (unsigned int bit = 0; bit < policy->rule_count; bit++) {
+		const struct policy_rule *rule = &policy->rules[bit];
+		struct rule_set covered = {};
+
+		for (unsigned int later = bit + 1; !rule->path_not.count && later < policy->rule_count; later++) {
+			const struct policy_rule *other = &policy->rules[later];
+
+			if (!(other->ops & ~rule->ops) && !other->rate.count && rule_takes(rule, other))
+				set_add(&covered, later);
+		}
+		dfa_builder_cover(builder, bit, &covered);
+	}
+}
+
+int policy_match_path(const struct policy *policy, const char *path, struct dfa_accept *ret)
+{
+	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
+	int r = dfa_builder_new(&builder);
+
+	for (unsigned int rule = 0; !r && rule < policy->rule_count; rule++)
+		r = add_rule_globs(builder, &policy->rules[rule], rule);
+	return r ? r : dfa_builder_match_path(builder, path, strlen(path), ret);
 }
 
 static int compile_globs(struct loader *loader)
@@ -375,8 +482,10 @@ static int compile_globs(struct loader *loader)
 
 	if (!r)
 		r = add_all_globs(policy, builder);
-	if (!r)
+	if (!r) {
+		cover_rules(policy, builder);
 		r = dfa_builder_compile(builder, &policy->image->dfa, &policy->stats);
+	}
 	if (r != -E2BIG)
 		return r;
 	policy_errors_add(loader->errors, false, 0, 0,
@@ -388,16 +497,6 @@ static int compile_globs(struct loader *loader)
 }
 
 /* --- The rule table --- */
-
-static void set_add(struct rule_set *set, unsigned int rule)
-{
-	set->word[rule / 64 & 1] |= 1ULL << (rule & 63);
-}
-
-static bool set_has(const struct rule_set *set, unsigned int rule)
-{
-	return set->word[rule / 64 & 1] >> (rule & 63) & 1;
-}
 
 static void table_add_agents(const struct policy *policy, const struct policy_rule *rule, unsigned int bit,
 			     struct rule_table *table)
@@ -471,7 +570,7 @@ static void table_add_keys(const struct policy *policy, struct rule_table *table
 	while ((rule = next_without_key(policy, table))) {
 		uint32_t key = rule_name_hash(rule->name);
 
-		while (!key || has_key(table, key))
+		while (key < 2 || has_key(table, key))
 			key++;
 		table->name_key[rule - policy->rules] = key;
 	}
@@ -492,26 +591,36 @@ static void compile_table(struct policy *policy)
 
 /* --- Rules that can never match --- */
 
-/* Does path_not: leave anything of path:? Asked of an automaton of these two alone. */
+/* An automaton of the paths of some rules alone, in which rule i has bit i, and nothing is covered. -E2BIG. */
+static int compile_paths(const struct policy_rule *const rules[], unsigned int count, struct dfa **ret)
+{
+	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
+	_cleanup_free_ struct dfa *dfa = malloc(sizeof(*dfa));
+	int r = dfa ? dfa_builder_new(&builder) : -ENOMEM;
+
+	for (unsigned int i = 0; !r && i < count; i++) {
+		struct policy_rule bare = *rules[i];
+
+		bare.args.count = 0;
+		r = add_rule_globs(builder, &bare, i);
+	}
+	if (!r)
+		r = dfa_builder_compile(builder, dfa, NULL);
+	if (!r)
+		*ret = take_pointer(dfa);
+	return r;
+}
+
+/* Does path_not: leave anything of path:? */
 static int check_path_left(struct loader *loader, unsigned int bit)
 {
 	const struct policy_rule *rule = &loader->policy->rules[bit];
-	_cleanup_dfa_builder_ struct dfa_builder *builder = NULL;
 	_cleanup_free_ struct dfa *dfa = NULL;
-	struct policy_rule bare = *rule;
 	int r;
 
 	if (!rule->path_not.count)
 		return 0;
-	bare.args.count = 0;
-	dfa = malloc(sizeof(*dfa));
-	if (!dfa)
-		return -ENOMEM;
-	r = dfa_builder_new(&builder);
-	if (!r)
-		r = add_rule_globs(builder, &bare, 0);
-	if (!r)
-		r = dfa_builder_compile(builder, dfa, NULL);
+	r = compile_paths(&rule, 1, &dfa);
 	if (r)
 		return r == -E2BIG ? 0 : r;
 	for (uint32_t state = 0; state < dfa->states; state++)
@@ -520,35 +629,6 @@ static int check_path_left(struct loader *loader, unsigned int bit)
 	note(loader, loader->sources[bit].key[RULE_PATH_NOT],
 	     "rule %s can never match: path_not: takes away all that path: names", rule->name);
 	return 0;
-}
-
-static bool has_string(const struct policy_strings *strings, const char *text)
-{
-	for (size_t i = 0; i < strings->count; i++)
-		if (streq(strings->items[i], text))
-			return true;
-	return false;
-}
-
-/* A list that is not given takes all; else everything the other list names must be in it, letter by letter. */
-static bool list_takes(const struct policy_strings *list, const struct policy_strings *other)
-{
-	if (!list->count)
-		return true;
-	for (size_t i = 0; i < other->count; i++)
-		if (!has_string(list, other->items[i]))
-			return false;
-	return other->count > 0;
-}
-
-/* Do the conditions of a rule, paths and ops aside, hold wherever those of another do? */
-static bool rule_takes(const struct policy_rule *rule, const struct policy_rule *other)
-{
-	return (!rule->workspace || rule->workspace == other->workspace) &&
-	       (!rule->sql || (other->sql && !(other->sql & ~rule->sql))) && !rule->rate.count && !rule->tables.count &&
-	       list_takes(&rule->agents, &other->agents) && list_takes(&rule->users, &other->users) &&
-	       list_takes(&rule->databases, &other->databases) && list_takes(&rule->hosts, &other->hosts) &&
-	       list_takes(&rule->args, &other->args);
 }
 
 /* States that a path can lead to; those of agents and arguments have bits of another meaning. */
@@ -581,32 +661,46 @@ static int find_path_states(const struct dfa *dfa, bool **ret)
 	return 0;
 }
 
-/* takes[r]: rules whose path conditions hold wherever those of rule r do. Exact where all paths share one automaton;
- * else only rules without such conditions are counted. */
-static void find_path_takers(const struct policy *policy, const bool *path_states, struct rule_set takes[RULES_MAX])
+/* Operations that take what lies below along: a rule's ancestors concern no other. */
+#define OPS_PARENTS (1u << OP_RMDIR | 1u << OP_RENAME)
+
+/* What the paths of rules leave each other. */
+struct path_takers {
+	struct rule_set takes[RULES_MAX]; /* [r]: rules whose path conditions hold wherever those of rule r do */
+	struct rule_set left; /* rules for whose paths some are left by those that cover them (cover_rules) */
+};
+
+/* Exact where all paths share one automaton; else only rules without such conditions are counted as takers. */
+static void find_path_takers(const struct policy *policy, const bool *path_states, struct path_takers *takers)
 {
 	const struct dfa *dfa = &policy->image->dfa;
 	const struct rule_set *without = &policy->image->rules.without[FAMILY_PATH];
+	struct rule_set parents = policy->image->rules.by_op[OP_RMDIR];
 
+	rule_set_or(&parents, &policy->image->rules.by_op[OP_RENAME]);
+	takers->left = *without;
 	for (unsigned int bit = 0; bit < RULES_MAX; bit++) {
 		bool pathless = set_has(without, bit) || policy->stats.path_parts > 1;
 
-		takes[bit] = pathless ? *without : policy->image->rules.all;
+		takers->takes[bit] = pathless ? *without : policy->image->rules.all;
 	}
-	for (uint32_t state = 0; policy->stats.path_parts == 1 && state < dfa->states; state++) {
+	for (uint32_t state = 0; state < dfa->states; state++) {
 		struct rule_set holds = dfa->accept[state].match, above = dfa->accept[state].ancestor;
 
 		if (!path_states[state])
 			continue;
+		rule_set_and(&above, &parents);
+		rule_set_or(&takers->left, &holds);
+		rule_set_or(&takers->left, &above);
 		rule_set_or(&holds, without);
 		rule_set_or(&above, &holds);
-		for (unsigned int bit = 0; bit < policy->rule_count; bit++) {
+		for (unsigned int bit = 0; policy->stats.path_parts == 1 && bit < policy->rule_count; bit++) {
 			if (set_has(without, bit))
 				continue;
 			if (set_has(&dfa->accept[state].match, bit))
-				rule_set_and(&takes[bit], &holds);
-			if (set_has(&dfa->accept[state].ancestor, bit))
-				rule_set_and(&takes[bit], &above);
+				rule_set_and(&takers->takes[bit], &holds);
+			if (set_has(&dfa->accept[state].ancestor, bit) && set_has(&parents, bit))
+				rule_set_and(&takers->takes[bit], &above);
 		}
 	}
 }
@@ -622,41 +716,97 @@ static const struct policy_rule *find_taker(const struct policy *policy, unsigne
 	return NULL;
 }
 
-/* The same for all ops of a rule; where it takes several rules, the last of them. */
-static const struct policy_rule *find_taker_of_all(const struct policy *policy, unsigned int bit,
-						   const struct rule_set *takes)
+/* The same for all ops of a rule, by one earlier rule each. */
+static bool is_taken(const struct policy *policy, unsigned int bit, const struct rule_set *takes)
 {
-	const struct policy_rule *taker = NULL;
-
-	for (unsigned int op = 0; op < OP_COUNT; op++) {
-		if (!(policy->rules[bit].ops >> op & 1))
-			continue;
-		taker = find_taker(policy, bit, op, takes);
-		if (!taker)
-			return NULL;
-	}
-	return taker;
+	for (unsigned int op = 0; op < OP_COUNT; op++)
+		if (policy->rules[bit].ops >> op & 1 && !find_taker(policy, bit, op, takes))
+			return false;
+	return true;
 }
+
+/* Whether the paths of one rule are among those of another, by an automaton of both. */
+static int path_within(const struct policy_rule *rule, const struct policy_rule *other, bool *ret)
+{
+	const struct policy_rule *rules[] = {other, rule};
+	_cleanup_free_ struct dfa *dfa = NULL;
+	bool within = true;
+	int r;
+
+	if (!(other->conditions >> FAMILY_PATH & 1) || !(rule->conditions >> FAMILY_PATH & 1)) {
+		*ret = !(other->conditions >> FAMILY_PATH & 1);
+		return 0;
+	}
+	r = compile_paths(rules, ARRAY_SIZE(rules), &dfa);
+	if (r && r != -E2BIG)
+		return r;
+	for (uint32_t state = 0; !r && state < dfa->states; state++) {
+		struct rule_set holds = dfa->accept[state].match, above = dfa->accept[state].ancestor;
+
+		rule_set_or(&above, &holds);
+		within &= !set_has(&holds, 1) || set_has(&holds, 0);
+		within &= !(rule->ops & OPS_PARENTS) || !set_has(&above, 1) || set_has(&above, 0);
+	}
+	*ret = !r && within;
+	return 0;
+}
+
+/* The earlier rule that takes all of a rule alone, or NULL, looked for among so many pairs of rules. */
+static int find_taker_alone(const struct policy *policy, const struct policy_rule *rule, unsigned int *pairs,
+			    const struct policy_rule **ret)
+{
+	bool within = false;
+
+	for (const struct policy_rule *other = policy->rules; other < rule && *pairs; other++) {
+		int r;
+
+		if (rule->ops & ~other->ops || !rule_takes(other, rule))
+			continue;
+		--*pairs;
+		r = path_within(rule, other, &within);
+		if (r)
+			return r;
+		if (within) {
+			*ret = other;
+			return 0;
+		}
+	}
+	*ret = NULL;
+	return 0;
+}
+
+static void note_unreached(struct loader *loader, const struct policy_rule *rule, const struct policy_rule *taker)
+{
+	if (taker)
+		note(loader, rule, "rule %s can never match: rule %s (line %u) comes first and takes all of it",
+		     rule->name, taker->name, taker->line);
+	else
+		note(loader, rule, "rule %s can never match: the rules before it together take all of it", rule->name);
+}
+
+#define PAIRS_MAX 256 /* a pair takes about a millisecond */
 
 static int check_reached(struct loader *loader)
 {
 	const struct policy *policy = loader->policy;
-	_cleanup_free_ struct rule_set *takes = calloc(RULES_MAX, sizeof(*takes));
+	_cleanup_free_ struct path_takers *takers = calloc(1, sizeof(*takers));
 	_cleanup_free_ bool *path_states = NULL;
-	int r = takes ? find_path_states(&policy->image->dfa, &path_states) : -ENOMEM;
+	unsigned int pairs = PAIRS_MAX;
+	int r = takers ? find_path_states(&policy->image->dfa, &path_states) : -ENOMEM;
 
 	if (r)
 		return r;
-	find_path_takers(policy, path_states, takes);
-	for (unsigned int bit = 1; bit < policy->rule_count; bit++) {
-		const struct policy_rule *rule = &policy->rules[bit],
-					 *taker = find_taker_of_all(policy, bit, &takes[bit]);
+	find_path_takers(policy, path_states, takers);
+	for (unsigned int bit = 1; !r && bit < policy->rule_count; bit++) {
+		bool gone = !set_has(&takers->left, bit) || is_taken(policy, bit, &takers->takes[bit]);
+		const struct policy_rule *rule = &policy->rules[bit], *taker = NULL;
 
-		if (taker)
-			note(loader, rule, "rule %s can never match: rule %s (line %u) comes first and takes all of it",
-			     rule->name, taker->name, taker->line);
+		if (gone || policy->stats.path_parts > 1)
+			r = find_taker_alone(policy, rule, &pairs, &taker);
+		if (!r && (gone || taker))
+			note_unreached(loader, rule, taker);
 	}
-	return 0;
+	return r;
 }
 
 static int check_matchable(struct loader *loader)
@@ -743,6 +893,8 @@ static int load(struct loader *loader, const char *text, size_t length, struct a
 	drop_nameless(loader->policy);
 	if (loader->policy->without_builtin)
 		drop_builtin(loader->policy);
+	if (loader->policy->without_environment)
+		drop_environment(loader);
 	if (!loader->errors->errors)
 		r = compile(loader, registry);
 	return r ? r : loader->errors->errors ? -EINVAL : 0;
@@ -882,6 +1034,28 @@ const char *policy_rule_name(const struct policy *policy, uint16_t rule)
 	return rule < policy->rule_count ? policy->rules[rule].name : "default";
 }
 
+const char *policy_rule_message(const struct policy *policy, uint16_t rule)
+{
+	return rule < policy->rule_count ? policy->rules[rule].message : NULL;
+}
+
+int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hold *ret)
+{
+	struct rule_hold hold = {.timeout_ns = TIMEOUT_DEFAULT, .lease_ns = LEASE_DEFAULT, .on_timeout = VERDICT_DENY};
+
+	if (rule != RULE_DEFAULT) {
+		if (rule >= policy->rule_count || policy->rules[rule].action != VERDICT_HOLD)
+			return -ENOENT;
+		hold = (struct rule_hold){
+			.timeout_ns = policy->rules[rule].timeout,
+			.lease_ns = policy->rules[rule].lease,
+			.on_timeout = policy->rules[rule].on_timeout,
+		};
+	}
+	*ret = hold;
+	return 0;
+}
+
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op)
 {
 	return rule < policy->rule_count && op < OP_COUNT && policy->rules[rule].ops >> op & 1;
@@ -891,6 +1065,11 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 {
 	*ret_count = policy->agent_count;
 	return policy->agents;
+}
+
+bool policy_knows_environment(const struct policy *policy)
+{
+	return policy->image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 }
 
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count)

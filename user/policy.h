@@ -55,12 +55,20 @@ struct policy_rule {
 	uint64_t timeout; /* nanoseconds a process may stand stopped */
 	uint64_t lease; /* nanoseconds that a late approval serves for a retry */
 	struct policy_rate rate;
-	char *message; /* for the agent; may be NULL */
+	char *message; /* for the agent: one line; may be NULL */
 	struct policy_strings path, path_not, agents, users, databases, hosts, args, tables;
 };
 
+#define MESSAGE_BYTES 256 /* longest message of a rule */
 #define TIMEOUT_DEFAULT (25 * NSEC_PER_SEC)
 #define LEASE_DEFAULT (15 * 60 * NSEC_PER_SEC)
+
+/* What is done about a process that stands stopped. */
+struct rule_hold {
+	uint64_t timeout_ns; /* how long it may stand */
+	uint64_t lease_ns; /* how long an approval that comes later serves for a retry */
+	enum verdict on_timeout; /* allow, deny or kill */
+};
 
 struct policy_label {
 	char *key, *value;
@@ -124,9 +132,15 @@ size_t policy_rule_count(const struct policy *policy);
 const struct policy_rule *policy_rule(const struct policy *policy, uint16_t rule);
 /* "default" for RULE_DEFAULT and beyond the last rule. */
 const char *policy_rule_name(const struct policy *policy, uint16_t rule);
+/* The rule's message, or NULL: it has none, it is RULE_DEFAULT, or there is no such rule. */
+const char *policy_rule_message(const struct policy *policy, uint16_t rule);
+/* The defaults for RULE_DEFAULT, whose hold no rule details. -ENOENT: there is no such rule, or it holds nothing. */
+int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hold *ret);
 /* Can the rule hold for this op? */
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op);
 const struct policy_agent *policy_agents(const struct policy *policy, size_t *ret_count);
+/* Are processes looked at for agents' variables? Not where no agent has env:, or with `environment: false`. */
+bool policy_knows_environment(const struct policy *policy);
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
 const char *sink_type_name(enum sink_type type);
 
@@ -165,6 +179,7 @@ struct policy_question {
 	const char *agent;
 	const char *workspace; /* a directory; inside it is what lies below it */
 	uint32_t sql; /* mask of 1 << enum sql_class */
+	bool sql_given; /* the statement was looked at, and may be of no class; without it only a mask other than 0 counts */
 	const char *database, *host, *args;
 	const char *const *tables;
 	size_t table_count;

@@ -34,22 +34,27 @@ static uint32_t workspace_side(const char *workspace, const char *path)
 	return WORKSPACE_OUTSIDE;
 }
 
-static void ask_path(const struct policy *policy, const struct policy_question *question, const char *path,
-		     struct facts *facts)
+static int ask_path(const struct policy *policy, const struct policy_question *question, const char *path,
+		    struct facts *facts)
 {
 	struct dfa_accept accept;
+	int r;
 
 	facts->ancestor = OPS_DIRECTORY >> question->op & 1;
 	if (!path) {
 		facts->unknown |= question->op == OP_SQL ? 0 : 1u << FAMILY_PATH | 1u << FAMILY_WORKSPACE;
-		return;
+		return 0;
 	}
-	dfa_match_path(&policy->image->dfa, path, strlen(path), &accept);
+	/* Not by the automaton: why a rule does not hold has to be told of each, covered or not. */
+	r = policy_match_path(policy, path, &accept);
+	if (r)
+		return r;
 	facts_add_path(facts, &accept);
 	if (question->workspace)
 		facts->workspace = workspace_side(question->workspace, path);
 	else
 		facts->unknown |= 1u << FAMILY_WORKSPACE;
+	return 0;
 }
 
 static int ask_connection(const struct policy *policy, const struct policy_question *question, struct facts *facts)
@@ -78,8 +83,10 @@ static int ask_facts(const struct policy *policy, const struct agent_registry *r
 	if (r < 0)
 		return r;
 	facts.agent = (uint32_t)r;
-	ask_path(policy, question, path, &facts);
-	if (question->op == OP_SQL && !question->sql)
+	r = ask_path(policy, question, path, &facts);
+	if (r)
+		return r;
+	if (question->op == OP_SQL && !question->sql && !question->sql_given)
 		facts.unknown |= 1u << FAMILY_SQL;
 	if (question->uid_given)
 		policy_rules_for_user(policy, question->uid, &facts.user);
@@ -97,6 +104,16 @@ static int ask_facts(const struct policy *policy, const struct agent_registry *r
 	return r;
 }
 
+/* The default does not concern exec: to run a program is no loss by itself (bpf/task.bpf.c). */
+static struct decision ask_decision(const struct policy *policy, const struct facts *facts)
+{
+	struct decision decision = decide(&policy->image->rules, facts);
+
+	if (facts->op == OP_EXEC && decision.rule == RULE_DEFAULT)
+		decision.verdict = VERDICT_ALLOW;
+	return decision;
+}
+
 int policy_ask(const struct policy *policy, const struct agent_registry *registry,
 	       const struct policy_question *question, struct policy_answer *ret)
 {
@@ -105,12 +122,12 @@ int policy_ask(const struct policy *policy, const struct agent_registry *registr
 
 	if (r)
 		return r;
-	answer.decision = decide(&policy->image->rules, &answer.facts);
+	answer.decision = ask_decision(policy, &answer.facts);
 	if (question->op == OP_RENAME && question->new_path) {
 		r = ask_facts(policy, registry, question, question->new_path, &second.facts);
 		if (r)
 			return r;
-		second.decision = decide(&policy->image->rules, &second.facts);
+		second.decision = ask_decision(policy, &second.facts);
 		if (second.decision.verdict > answer.decision.verdict)
 			answer = second;
 	}
@@ -258,6 +275,33 @@ static size_t explained_rules(const struct policy *policy, const struct policy_a
 	return answer->decision.rule < policy->rule_count ? answer->decision.rule : policy->rule_count;
 }
 
+/* A time as policies write it, in the largest unit that it is whole of. */
+static void write_time(char *ret, size_t size, uint64_t ns)
+{
+	static const struct {
+		uint64_t length;
+		const char *name;
+	} units[] = {{3600 * NSEC_PER_SEC, "h"}, {60 * NSEC_PER_SEC, "m"}, {NSEC_PER_SEC, "s"}, {NSEC_PER_MSEC, "ms"}};
+	size_t i = 0;
+
+	while (i + 1 < ARRAY_SIZE(units) && ns % units[i].length)
+		i++;
+	snprintf(ret, size, "%llu%s", (unsigned long long)(ns / units[i].length), units[i].name);
+}
+
+static void explain_hold(const struct policy *policy, uint16_t rule, FILE *file)
+{
+	char timeout[32], lease[32];
+	struct rule_hold hold;
+
+	if (policy_rule_hold(policy, rule, &hold))
+		return;
+	write_time(timeout, sizeof(timeout), hold.timeout_ns);
+	write_time(lease, sizeof(lease), hold.lease_ns);
+	fprintf(file, "hold: for %s, then %s; an approval that comes later lets a retry through for %s\n", timeout,
+		verdict_name(hold.on_timeout), lease);
+}
+
 int policy_explain(const struct policy *policy, const struct agent_registry *registry,
 		   const struct policy_question *question, FILE *file)
 {
@@ -274,7 +318,12 @@ int policy_explain(const struct policy *policy, const struct agent_registry *reg
 	if (decided)
 		fprintf(file, "rule: %s (line %u)\n", decided->name, decided->line);
 	else
-		fprintf(file, "rule: none matched; this is the default\n");
+		fprintf(file, "rule: none matched; %s\n",
+			question->op == OP_EXEC ? "the default does not concern exec" : "this is the default");
+	if (policy_rule_message(policy, answer.decision.rule))
+		fprintf(file, "message: %s\n", policy_rule_message(policy, answer.decision.rule));
+	if (answer.decision.verdict == VERDICT_HOLD)
+		explain_hold(policy, answer.decision.rule, file);
 	if (answer.by_new_path)
 		fprintf(file, "because of what the new name replaces: %s\n", question->new_path);
 	if (answer.decision.uncertain)
@@ -311,11 +360,19 @@ static json_t *explain_rule(const struct policy *policy, uint16_t rule, const st
 			 "fails", reasons);
 }
 
+static json_t *hold_to_json(const struct rule_hold *hold)
+{
+	return json_pack("{s:I, s:s, s:I}", "timeout_ms", (json_int_t)(hold->timeout_ns / NSEC_PER_MSEC), "on_timeout",
+			 verdict_name(hold->on_timeout), "lease_ms", (json_int_t)(hold->lease_ns / NSEC_PER_MSEC));
+}
+
 int policy_explain_json(const struct policy *policy, const struct agent_registry *registry,
 			const struct policy_question *question, json_t **ret)
 {
 	struct policy_answer answer;
 	json_t *passed, *result;
+	struct rule_hold hold;
+	const char *message;
 	int r = policy_ask(policy, registry, question, &answer);
 
 	if (r)
@@ -329,6 +386,11 @@ int policy_explain_json(const struct policy *policy, const struct agent_registry
 			   "by_new_path", (int)answer.by_new_path, "passed", passed);
 	if (!result)
 		return -ENOMEM;
+	message = policy_rule_message(policy, answer.decision.rule);
+	if (message)
+		json_object_set_new(result, "message", json_string(message));
+	if (answer.decision.verdict == VERDICT_HOLD && !policy_rule_hold(policy, answer.decision.rule, &hold))
+		json_object_set_new(result, "hold", hold_to_json(&hold));
 	*ret = result;
 	return 0;
 }
@@ -341,6 +403,8 @@ void policy_print(const struct policy *policy, FILE *file)
 
 	fprintf(file, "# %s: %zu rules, generation %u, %u states of %u\n", policy->origin, policy->rule_count,
 		policy->generation, policy->stats.states, policy->stats.states_limit);
+	fprintf(file, "# Agents are known by executable, script and cgroup%s.\n",
+		policy_knows_environment(policy) ? ", and by variables of their children's environment" : "");
 	fputs(policy->text, file);
 	if (length && policy->text[length - 1] != '\n')
 		fputc('\n', file);
@@ -403,9 +467,10 @@ json_t *policy_to_json(const struct policy *policy)
 	for (size_t i = 0; i < policy->agent_count; i++)
 		json_array_append_new(agents, json_pack("{s:s, s:b}", "name", policy->agents[i].name, "builtin",
 							(int)policy->agents[i].builtin));
-	return json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin, "generation",
-			 (int)policy->generation, "mode", policy->mode == MODE_OBSERVE ? "observe" : "enforce",
-			 "default", verdict_name(policy->default_verdict), "rules", rules, "agents", agents, "states",
+	return json_pack("{s:s, s:b, s:i, s:s, s:s, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin, "environment",
+			 (int)policy_knows_environment(policy), "generation", (int)policy->generation, "mode",
+			 policy->mode == MODE_OBSERVE ? "observe" : "enforce", "default",
+			 verdict_name(policy->default_verdict), "rules", rules, "agents", agents, "states",
 			 (int)policy->stats.states, "states_limit", (int)policy->stats.states_limit, "text",
 			 policy->text);
 }

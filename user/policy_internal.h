@@ -66,6 +66,7 @@ struct policy {
 	struct policy_agent *agents; /* built-in ones first */
 	size_t agent_count;
 	bool without_builtin;
+	unsigned int without_environment; /* the line that says so; 0: agents are known by their environment too */
 	struct policy_sink *sinks;
 	size_t sink_count;
 	struct policy_strings interpreters;
@@ -105,6 +106,12 @@ int parse_signatures(struct loader *loader, const struct yaml_node *root);
 int parse_network(const char *text, struct in6_addr *ret_address, uint8_t *ret_prefix);
 /* Is this entry of host: a glob of names, instead of an address? */
 bool is_host_glob(const char *text);
+
+/*
+ * All rules whose path globs match, where the automaton leaves out those that an earlier rule decides before. Slow.
+ * -ENOMEM.
+ */
+int policy_match_path(const struct policy *policy, const char *path, struct dfa_accept *ret);
 
 /* FNV-1a, 32 bits (draft-eastlake-fnv); the key of a rule unless another has it. */
 uint32_t rule_name_hash(const char *name);

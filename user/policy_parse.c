@@ -214,6 +214,30 @@ static int parse_text(struct loader *loader, const struct yaml_node *value, void
 	return copy_text(value->text, field);
 }
 
+/* For a terminal and for one line of a program's error output, so nothing that moves a cursor: C0, C1 (in UTF-8 the
+ * byte 0xc2 before), and the separators of lines U+2028 and U+2029. */
+static bool breaks_line(const char *text)
+{
+	for (; *text; text++)
+		if (iscntrl((unsigned char)*text) || (text[0] == '\xc2' && (unsigned char)text[1] < 0xa0) ||
+		    !strncmp(text, "\u2028", 3) || !strncmp(text, "\u2029", 3))
+			return true;
+	return false;
+}
+
+static int parse_message(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	if (!want_kind(loader, value, YAML_KIND_SCALAR, "a text"))
+		return 0;
+	if (!value->length || value->length > MESSAGE_BYTES)
+		note(loader, value, "a message has 1 to %d bytes, not %zu", MESSAGE_BYTES, value->length);
+	else if (breaks_line(value->text))
+		note(loader, value, "a message is one line of text without control characters");
+	else
+		return copy_text(value->text, field);
+	return 0;
+}
+
 static int parse_name(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	if (!want_kind(loader, value, YAML_KIND_SCALAR, "a name"))
@@ -607,7 +631,7 @@ static int parse_hosts(struct loader *loader, const struct yaml_node *value, voi
 	return parse_list(loader, value, "hosts", add_host, field);
 }
 
-/* NAME or NAME=VALUE; a name of letters, digits and underscores, and * for anything. */
+/* NAME or NAME=VALUE; a name of letters, digits and underscores, and * for anything; the value is a glob. */
 static int add_env(struct loader *loader, const struct yaml_node *item, void *field)
 {
 	size_t length = strcspn(item->text, "=");
@@ -619,7 +643,7 @@ static int add_env(struct loader *loader, const struct yaml_node *item, void *fi
 		note(loader, item, "\"%.64s\" is no variable; write NAME or NAME=VALUE", item->text);
 		return 0;
 	}
-	return add_string(field, item->text);
+	return add_text_glob(loader, item, field);
 }
 
 static int parse_env(struct loader *loader, const struct yaml_node *value, void *field)
@@ -629,14 +653,23 @@ static int parse_env(struct loader *loader, const struct yaml_node *value, void 
 
 /* --- Agents --- */
 
-enum agent_field { AGENT_BUILTIN, AGENT_NAME, AGENT_EXE, AGENT_ENV, AGENT_CGROUP, AGENT_POD, AGENT_FIELD_COUNT };
+enum agent_field {
+	AGENT_BUILTIN,
+	AGENT_ENVIRONMENT,
+	AGENT_NAME,
+	AGENT_EXE,
+	AGENT_ENV,
+	AGENT_CGROUP,
+	AGENT_POD,
+	AGENT_FIELD_COUNT
+};
 
 struct agent_draft {
 	struct policy_agent agent;
-	bool builtin;
+	bool builtin, environment;
 };
 
-static int parse_builtin(struct loader *loader, const struct yaml_node *value, void *field)
+static int parse_switch(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	return parse_bool(loader, value, field);
 }
@@ -683,7 +716,8 @@ static int parse_pod(struct loader *loader, const struct yaml_node *value, void 
 }
 
 static const struct field agent_fields[AGENT_FIELD_COUNT] = {
-	[AGENT_BUILTIN] = {"builtin", parse_builtin, offsetof(struct agent_draft, builtin), false},
+	[AGENT_BUILTIN] = {"builtin", parse_switch, offsetof(struct agent_draft, builtin), false},
+	[AGENT_ENVIRONMENT] = {"environment", parse_switch, offsetof(struct agent_draft, environment), false},
 	[AGENT_NAME] = {"name", parse_name, offsetof(struct agent_draft, agent.name), false},
 	[AGENT_EXE] = {"exe", parse_paths, offsetof(struct agent_draft, agent.exe), false},
 	[AGENT_ENV] = {"env", parse_env, offsetof(struct agent_draft, agent.env), false},
@@ -720,18 +754,30 @@ static void check_agent(struct loader *loader, const struct yaml_node *value, co
 	}
 }
 
+/* An entry that is about all agents: what the policy leaves out of what is known without it. */
+static void apply_switch(struct loader *loader, const struct yaml_node *value, const struct agent_draft *draft,
+			 enum agent_field field)
+{
+	if (value->count > 2)
+		note(loader, value, "%s: stands alone in its entry", agent_fields[field].key);
+	loader->policy->without_builtin |= !draft->builtin;
+	if (!draft->environment)
+		loader->policy->without_environment = value->line;
+}
+
 static int parse_agent(struct loader *loader, const struct yaml_node *value)
 {
 	const struct yaml_node *keys[AGENT_FIELD_COUNT] = {};
-	struct agent_draft draft = {.builtin = true, .agent = {.line = value->line, .column = value->column}};
+	struct agent_draft draft = {
+		.builtin = true, .environment = true, .agent = {.line = value->line, .column = value->column}};
 	size_t errors = loader->errors->errors;
 	int r = parse_map(loader, value, "an agent", agent_fields, AGENT_FIELD_COUNT, &draft, keys);
 	int kept;
 
 	if (keys[AGENT_BUILTIN]) {
-		if (value->count > 2)
-			note(loader, value, "builtin: stands alone in its entry");
-		loader->policy->without_builtin |= !draft.builtin;
+		apply_switch(loader, value, &draft, AGENT_BUILTIN);
+	} else if (keys[AGENT_ENVIRONMENT]) {
+		apply_switch(loader, value, &draft, AGENT_ENVIRONMENT);
 	} else if (value->kind == YAML_KIND_MAP && loader->errors->errors == errors) {
 		check_agent(loader, value, &draft, keys);
 	}
@@ -786,7 +832,7 @@ static const struct field rule_fields[RULE_FIELD_COUNT] = {
 	[RULE_ON_TIMEOUT] = RULE_ROW("on_timeout", parse_on_timeout, on_timeout),
 	[RULE_LEASE] = RULE_ROW("lease", parse_duration, lease),
 	[RULE_SCOPE] = RULE_ROW("scope", parse_scope, scope),
-	[RULE_MESSAGE] = RULE_ROW("message", parse_text, message),
+	[RULE_MESSAGE] = RULE_ROW("message", parse_message, message),
 };
 
 /* Which ops a condition can hold for, and the family that it belongs to. */

@@ -174,28 +174,132 @@ static bool find_cgroup2(char *to, size_t size)
 	return found;
 }
 
-int probe_kernel(struct kernel_facts *ret_facts)
+static void try_all(struct kernel_facts *facts)
+{
+	libbpf_print_fn_t print = libbpf_set_print(silent);
+
+	for (size_t i = 0; i < ARRAY_SIZE(trials); i++)
+		try_one(&trials[i], (struct probe *)((char *)facts + trials[i].result));
+	libbpf_set_print(print);
+}
+
+/* --- quickly: one program of a few instructions for each kind, loaded and not attached --- */
+
+#define CALL(helper)                                        \
+	{                                                   \
+		.code = BPF_JMP | BPF_CALL, .imm = (helper) \
+	}
+#define RETURN_0                                                     \
+	{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0}, \
+	{                                                            \
+		.code = BPF_JMP | BPF_EXIT                           \
+	}
+
+static const struct bpf_insn returns[] = {RETURN_0};
+static const struct bpf_insn asks_cookie[] = {CALL(BPF_FUNC_get_attach_cookie), RETURN_0};
+static const struct bpf_insn asks_registers[] = {
+	CALL(BPF_FUNC_get_current_task_btf),
+	{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_0},
+	CALL(BPF_FUNC_task_pt_regs),
+	RETURN_0,
+};
+
+struct load {
+	size_t result; /* offset of the struct probe in struct kernel_facts */
+	enum bpf_prog_type type;
+	enum bpf_attach_type attach_type;
+	const char *function; /* in the kernel's BTF, where the kind asks for one */
+	const struct bpf_insn *instructions;
+	size_t count;
+};
+
+#define LOAD(field, type, attach_type, function, instructions)                                   \
+	{                                                                                        \
+		offsetof(struct kernel_facts, field), type, attach_type, function, instructions, \
+			ARRAY_SIZE(instructions)                                                 \
+	}
+
+static const struct load loads[] = {
+	LOAD(tp_btf, BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "btf_trace_sched_process_fork", returns),
+	LOAD(tracepoint, BPF_PROG_TYPE_TRACEPOINT, 0, NULL, returns),
+	LOAD(uprobe, BPF_PROG_TYPE_KPROBE, 0, NULL, returns),
+	LOAD(cookie, BPF_PROG_TYPE_KPROBE, 0, NULL, asks_cookie),
+	LOAD(lsm, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "bpf_lsm_path_unlink", returns),
+	LOAD(pt_regs, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "bpf_lsm_file_permission", asks_registers),
+	LOAD(fexit, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_unlink", returns),
+	LOAD(fexit_rmdir, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_rmdir", returns),
+	LOAD(fexit_rename, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_rename", returns),
+	LOAD(fexit_truncate, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "do_truncate", returns),
+	LOAD(fexit_fallocate, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_fallocate", returns),
+};
+
+static void load_one(const struct kernel_btf *btf, const struct load *load, struct probe *ret_probe)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = load->attach_type);
+	_cleanup_close_ int fd = -1;
+
+	if (load->function) {
+		options.attach_btf_id = kernel_btf_find(btf, load->function).id;
+		if (!options.attach_btf_id) {
+			*ret_probe = (struct probe){PROBE_REFUSED, ENOENT};
+			return;
+		}
+	}
+	fd = bpf_prog_load(load->type, "self", "Dual BSD/GPL", load->instructions, load->count, &options);
+	*ret_probe = fd < 0 ? (struct probe){PROBE_REFUSED, errno} : (struct probe){PROBE_WORKS, 0};
+}
+
+static bool names_bpf(const char *list)
+{
+	for (; *list; list += *list == ',') {
+		size_t length = strcspn(list, ",");
+
+		if (length == 3 && !strncmp(list, "bpf", 3))
+			return true;
+		list += length;
+	}
+	return false;
+}
+
+static void load_all(struct kernel_facts *facts)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(loads); i++)
+		load_one(facts->btf, &loads[i], (struct probe *)((char *)facts + loads[i].result));
+	if (access("/sys/bus/event_source/devices/uprobe", F_OK))
+		facts->uprobe = (struct probe){PROBE_REFUSED, ENOENT};
+	/* LSM programs are loaded and attached, and never called, where "bpf" is not among the active LSMs. */
+	if (facts->lsm.result == PROBE_WORKS && facts->lsm_list[0] && !names_bpf(facts->lsm_list))
+		facts->lsm.result = PROBE_SILENT;
+}
+
+int probe_kernel(enum probe_depth depth, struct kernel_facts *ret_facts)
 {
 	struct kernel_facts facts = {};
-	libbpf_print_fn_t print;
 	struct utsname name;
+	int error;
 
 	if (geteuid() != 0)
 		return -EPERM;
 	if (uname(&name) == 0)
 		snprintf(facts.release, sizeof(facts.release), "%s", name.release);
-	facts.btf = !access("/sys/kernel/btf/vmlinux", R_OK);
-	if (!facts.btf)
-		return -ENOENT;
+	error = kernel_btf_new(&facts.btf);
+	if (error)
+		return error;
 	facts.tracefs = find_tracefs();
 	facts.cgroup2 = find_cgroup2(facts.cgroup_root, sizeof(facts.cgroup_root));
 	read_first_line("/sys/kernel/security/lsm", facts.lsm_list, sizeof(facts.lsm_list));
-	print = libbpf_set_print(silent);
-	for (size_t i = 0; i < ARRAY_SIZE(trials); i++)
-		try_one(&trials[i], (struct probe *)((char *)&facts + trials[i].result));
-	libbpf_set_print(print);
+	if (depth == PROBE_THOROUGH)
+		try_all(&facts);
+	else
+		load_all(&facts);
 	*ret_facts = facts;
 	return 0;
+}
+
+void probe_done(struct kernel_facts *facts)
+{
+	kernel_btf_free(facts->btf);
+	facts->btf = NULL;
 }
 
 const char *probe_result_name(enum probe_result result)

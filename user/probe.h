@@ -6,6 +6,7 @@
 #ifndef REPRIEVE_PROBE_H
 #define REPRIEVE_PROBE_H
 
+#include "kernel_btf.h"
 #include "types.h"
 #include "util.h"
 
@@ -24,7 +25,7 @@ struct probe {
 struct kernel_facts {
 	char release[128]; /* uname -r */
 	char lsm_list[256]; /* active LSMs; empty where securityfs does not tell */
-	bool btf; /* /sys/kernel/btf/vmlinux */
+	struct kernel_btf *btf; /* owned; NULL: there is none */
 	bool tracefs; /* mounted, by us where it was not */
 	bool cgroup2; /* mounted; its root is in cgroup_root */
 	char cgroup_root[128];
@@ -38,14 +39,19 @@ struct kernel_facts {
 	struct probe pt_regs;
 };
 
+enum probe_depth {
+	PROBE_QUICK = 0, /* what a start needs: programs are loaded, and the self-test shows which of them are called */
+	PROBE_THOROUGH = 1, /* each is also attached, triggered and looked at: waits for the kernel a few hundred ms */
+};
+
 /*
- * probe_kernel - tries everything
+ * probe_kernel - asks what works here
  *
- * Takes some 50 ms: each trial loads a program of a few instructions, attaches it, does what should trigger it in a
- * directory of its own, and looks. Mounts tracefs at /sys/kernel/tracing where it is not mounted. Needs root.
- * Returns 0, -EPERM without the privileges, -ENOENT without BTF (nothing else can work then).
+ * Mounts tracefs at /sys/kernel/tracing where it is not mounted. Needs root. Returns 0, -EPERM without the privileges,
+ * -ENOENT without BTF (nothing else can work then). probe_done releases what the facts hold.
  */
-int probe_kernel(struct kernel_facts *ret_facts);
+int probe_kernel(enum probe_depth depth, struct kernel_facts *ret_facts);
+void probe_done(struct kernel_facts *facts);
 
 const char *probe_result_name(enum probe_result result);
 

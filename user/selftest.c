@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "selftest.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <signal.h>
 
@@ -18,7 +20,68 @@ static int make_file(const char *path)
 	return write(fd, "reprieve\n", 9) == 9 ? 0 : -EIO;
 }
 
-/* Each of the operations, on files that it made; the last is an exec of ourselves, which then ends. A system that cannot do one of them has it not proven. */
+/* A block device that leads to no driver: the open is judged, and fails. /tmp may allow no devices. */
+static void open_device(void)
+{
+	char path[64];
+	int fd = -1;
+
+	snprintf(path, sizeof(path), "/dev/reprieve-selftest-%d", (int)getpid());
+	if (!mknod("device", S_IFBLK | 0600, makedev(0, 0)))
+		fd = open("device", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES && !mknod(path, S_IFBLK | 0600, makedev(0, 0))) {
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		unlink(path);
+	}
+	if (fd >= 0)
+		close(fd);
+	unlink("device");
+}
+
+#ifdef __x86_64__
+/* A program that ends at once: to run ourselves would cost more than the rest of the test, for the libraries' sake. */
+static const struct {
+	Elf64_Ehdr head;
+	Elf64_Phdr segment;
+	unsigned char code[9];
+} program = {
+	.head = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		 .e_type = ET_EXEC,
+		 .e_machine = EM_X86_64,
+		 .e_version = EV_CURRENT,
+		 .e_entry = 0x400000 + sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr),
+		 .e_phoff = sizeof(Elf64_Ehdr),
+		 .e_ehsize = sizeof(Elf64_Ehdr),
+		 .e_phentsize = sizeof(Elf64_Phdr),
+		 .e_phnum = 1},
+	.segment = {.p_type = PT_LOAD,
+		    .p_flags = PF_R | PF_X,
+		    .p_vaddr = 0x400000,
+		    .p_filesz = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr) + 9,
+		    .p_memsz = sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr) + 9,
+		    .p_align = 4096},
+	.code = {0x31, 0xff, /* xor edi, edi */
+		 0xb8, 0xe7, 0, 0, 0, /* mov eax, SYS_exit_group */
+		 0x0f, 0x05}, /* syscall */
+};
+
+static void exec_program(void)
+{
+	int fd = open("program", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+
+	if (fd < 0)
+		return;
+	if (write(fd, &program, sizeof(program)) == (ssize_t)sizeof(program) && !close(fd))
+		execl("program", "program", NULL);
+}
+#else
+static void exec_program(void)
+{
+}
+#endif
+
+/* Each of the operations, on files that it made; the last is an exec, of ourselves where /tmp is mounted noexec. A system
+ * that cannot do one of them has it not proven. */
 static void do_operations(void)
 {
 	int fd;
@@ -28,6 +91,7 @@ static void do_operations(void)
 	if (make_file("a") || make_file("b"))
 		return;
 	rename("a", "b");
+	open_device();
 	fd = open("b", O_RDWR | O_CLOEXEC);
 	if (fd >= 0) {
 		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4);
@@ -36,12 +100,13 @@ static void do_operations(void)
 		close(fd);
 	}
 	unlink("b");
+	exec_program();
 	execl("/proc/self/exe", "reprieve", "--version", NULL);
 }
 
 static void remains_away(const char *directory)
 {
-	static const char *const names[] = {"a", "b", "directory"};
+	static const char *const names[] = {"a", "b", "device", "directory", "program"};
 	_cleanup_close_ int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

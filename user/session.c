@@ -732,6 +732,7 @@ static int session_begin(struct session *session, uint32_t flags, struct span cw
 {
 	session->incomplete = false;
 	session->flags = flags;
+	session_changed(session);
 	if (!cwd.data || session->workspace)
 		return 0;
 	return session_set_text(session, &session->workspace, cwd);
@@ -828,8 +829,9 @@ static int apply_exit(struct sessions *sessions, const struct event *event, stru
 }
 
 static int (*const apply_kind[RECORD_KIND_COUNT])(struct sessions *, const struct event *, struct process **) = {
-	[RECORD_FORK] = apply_fork, [RECORD_EXEC] = apply_exec, [RECORD_EXIT] = apply_exit, [RECORD_OP] = apply_other,
-	[RECORD_SQL] = apply_other, [RECORD_MAP] = apply_other, [RECORD_JOIN] = apply_join,
+	[RECORD_FORK] = apply_fork, [RECORD_EXEC] = apply_exec,	   [RECORD_EXIT] = apply_exit,
+	[RECORD_OP] = apply_other,  [RECORD_SQL] = apply_other,	   [RECORD_MAP] = apply_other,
+	[RECORD_JOIN] = apply_join, [RECORD_TAMPER] = apply_other,
 };
 
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process)

@@ -27,20 +27,36 @@ static int mount_device(uint64_t mount_id, uint32_t *ret_dev)
 	return -ENOENT;
 }
 
-int workspace_resolve(const char *directory, struct workspace_place *ret_place)
+int file_resolve(const char *path, uint32_t *ret_dev, uint64_t *ret_ino, uint32_t *ret_mode)
 {
-	_cleanup_free_ char *path = realpath(directory, NULL);
 	struct statx facts;
 	uint32_t dev = 0;
 
-	if (!path)
-		return -errno;
 	if (statx(AT_FDCWD, path, 0, STATX_BASIC_STATS | STATX_MNT_ID, &facts))
 		return -errno;
-	if (!S_ISDIR(facts.stx_mode))
-		return -ENOTDIR;
 	if (!(facts.stx_mask & STATX_MNT_ID) || mount_device(facts.stx_mnt_id, &dev))
 		dev = facts.stx_dev_major << 20 | facts.stx_dev_minor;
-	*ret_place = (struct workspace_place){take_pointer(path), dev, facts.stx_ino};
+	*ret_dev = dev;
+	*ret_ino = facts.stx_ino;
+	*ret_mode = facts.stx_mode;
+	return 0;
+}
+
+int workspace_resolve(const char *directory, struct workspace_place *ret_place)
+{
+	_cleanup_free_ char *path = realpath(directory, NULL);
+	struct workspace_place place;
+	uint32_t mode;
+	int error;
+
+	if (!path)
+		return -errno;
+	error = file_resolve(path, &place.dev, &place.ino, &mode);
+	if (error)
+		return error;
+	if (!S_ISDIR(mode))
+		return -ENOTDIR;
+	place.path = take_pointer(path);
+	*ret_place = place;
 	return 0;
 }

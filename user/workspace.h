@@ -11,6 +11,9 @@ struct workspace_place {
 	uint64_t ino;
 };
 
+/* The numbers and the type of a file of any kind, by a path that is followed. What statx(2) says. */
+int file_resolve(const char *path, uint32_t *ret_dev, uint64_t *ret_ino, uint32_t *ret_mode);
+
 /*
  * Resolves a directory. The device is the mount's (/proc/self/mountinfo) and not what stat shows, which btrfs and
  * overlayfs make up. -ENOTDIR, or what realpath(3) and stat(2) say.

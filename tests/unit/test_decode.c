@@ -162,10 +162,11 @@ static void test_every_kind(void **state)
 		enum record_kind kind;
 		size_t fixed;
 	} kinds[] = {
-		{RECORD_FORK, sizeof(struct record_fork)}, {RECORD_EXEC, sizeof(struct record_exec)},
-		{RECORD_EXIT, sizeof(struct record_exit)}, {RECORD_OP, sizeof(struct record_op)},
-		{RECORD_SQL, sizeof(struct record_sql)},   {RECORD_MAP, sizeof(struct record_map)},
-		{RECORD_JOIN, sizeof(struct record_join)}, {RECORD_LOSS, sizeof(struct record_loss)},
+		{RECORD_FORK, sizeof(struct record_fork)},     {RECORD_EXEC, sizeof(struct record_exec)},
+		{RECORD_EXIT, sizeof(struct record_exit)},     {RECORD_OP, sizeof(struct record_op)},
+		{RECORD_SQL, sizeof(struct record_sql)},       {RECORD_MAP, sizeof(struct record_map)},
+		{RECORD_JOIN, sizeof(struct record_join)},     {RECORD_LOSS, sizeof(struct record_loss)},
+		{RECORD_TAMPER, sizeof(struct record_tamper)},
 	};
 	struct built built;
 	struct event event;

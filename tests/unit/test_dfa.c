@@ -223,6 +223,55 @@ static void arguments_match(void **state)
 }
 
 static const struct {
+	const char *glob, *environment;
+	size_t length;
+	bool matches;
+} environ_cases[] = {
+#define ENVIRON(glob, text, matches)                  \
+	{                                             \
+		glob, text, sizeof(text) - 1, matches \
+	}
+	ENVIRON("CLAUDECODE=1", "HOME=/root\0CLAUDECODE=1\0TERM=x\0", true),
+	ENVIRON("CLAUDECODE=1", "CLAUDECODE=1\0", true),
+	ENVIRON("CLAUDECODE=1", "TERM=x\0CLAUDECODE=1", true),
+	ENVIRON("CLAUDECODE=1", "CLAUDECODE=10\0", false),
+	ENVIRON("CLAUDECODE=1", "XCLAUDECODE=1\0", false),
+	ENVIRON("CLAUDECODE=1", "claudecode=1\0", false),
+	ENVIRON("CLAUDECODE=1", "A=CLAUDECODE=1\0", false),
+	ENVIRON("CLAUDECODE=1", "CLAUDECODE=\0001\0", false),
+	ENVIRON("agent=Abc[d-f]", "agent=Abce\0", true),
+	ENVIRON("agent=Abc[d-f]", "agent=aBcE\0", false),
+	ENVIRON("A=[!b]", "A=B\0", true),
+	ENVIRON("A=[!b]", "A=b\0", false),
+	ENVIRON("A=?", "A=\xc3\xa4\0", true),
+	ENVIRON("A=x/*", "A=x/y/z\0", true),
+	ENVIRON("A={x,y}", "A=z\0A=y\0", true),
+	ENVIRON("A=*", "A=\0", true),
+	ENVIRON("A=*", "\0\0B=1\0", false),
+};
+
+static void environments_match(void **state)
+{
+	static char large[ENVIRON_BYTES + 64];
+	struct rule_set set;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(environ_cases); i++) {
+		compile_one(GLOB_ENVIRON, environ_cases[i].glob);
+		dfa_match_environ(&dfa, environ_cases[i].environment, environ_cases[i].length, &set);
+		if (has(&set, 3) != environ_cases[i].matches)
+			fail_msg("%s, case %zu", environ_cases[i].glob, i);
+	}
+	compile_one(GLOB_ENVIRON, "AGENT=a*");
+	memset(large, 'x', sizeof(large));
+	memcpy(large + ENVIRON_BYTES - 9, "\0AGENT=ab\0", 11);
+	dfa_match_environ(&dfa, large, ENVIRON_BYTES, &set);
+	assert_true(has(&set, 3));
+	dfa_match_environ(&dfa, large, sizeof(large), &set);
+	assert_false(has(&set, 3));
+}
+
+static const struct {
 	const char *glob;
 	unsigned int column;
 	const char *message;
@@ -439,6 +488,7 @@ int main(void)
 		cmocka_unit_test(ancestors_match),
 		cmocka_unit_test(rules_that_allow_have_no_ancestors),
 		cmocka_unit_test(arguments_match),
+		cmocka_unit_test(environments_match),
 		cmocka_unit_test(bad_globs_are_refused),
 		cmocka_unit_test(path_not_rules_out),
 		cmocka_unit_test(table_is_safe_to_walk),

@@ -509,6 +509,41 @@ static void test_caches(void **state)
 	assert_non_null(strstr(fixture->buffer.data, "\"name\":\"other\""));
 }
 
+/* What is found by its environment alone says so in each event; a rule's message stands beside its name. */
+static void test_environ_and_message(void **state)
+{
+	static const struct session_id other = {.start = AT(4), .pid = 5000};
+	struct fixture *fixture = *state;
+	_cleanup_buffer_ struct buffer line = {0};
+	struct op_report report;
+	json_t *json;
+
+	build_exec(&fixture->built, other, 5000, AT(4), 1, "/bin/sh", "sh", 3);
+	fixture->built.u.exec.flags = EXEC_NEW_SESSION | EXEC_BY_ENVIRON;
+	fixture->built.u.exec.agent = 3;
+	apply(fixture);
+	build_op(&fixture->built, other, 5000, AT(4), 1, OP_UNLINK, "/x");
+	report = report_of(fixture);
+	report.verdict = VERDICT_DENY;
+	report.rule = "x-only";
+	report.message = "Only \"x\" may be deleted.";
+	write_op(fixture, &report);
+	json = take_json(fixture);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(json, "session"), "how")), "environment");
+	assert_string_equal(json_string_value(json_object_get(json, "message")), report.message);
+	assert_int_equal(event_line(json, false, &line), 0);
+	assert_non_null(buffer_string(&line));
+	assert_non_null(strstr(line.data, " by environment"));
+	assert_non_null(strstr(line.data, "rule x-only: Only \"x\" may be deleted."));
+	json_decref(json);
+	unlink_op(fixture, "/x");
+	report = report_of(fixture);
+	write_op(fixture, &report);
+	buffer_string(&fixture->buffer);
+	assert_null(strstr(fixture->buffer.data, "\"how\""));
+	assert_null(strstr(fixture->buffer.data, "\"message\""));
+}
+
 static void test_session_and_loss(void **state)
 {
 	struct fixture *fixture = *state;
@@ -783,6 +818,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_unlink),
 		TEST(test_unknown),
+		TEST(test_environ_and_message),
 		cmocka_unit_test(test_text),
 		TEST(test_raw_twins),
 		TEST(test_rename),

@@ -148,7 +148,7 @@ static void build_op_row(const struct op_row *row, const struct loaded *loaded, 
 	built->u.op.workspace = row->workspace;
 	built->u.op.new_workspace = row->new_workspace;
 	built->u.op.rate = row->rate;
-	built->u.op.args = row->args;
+	built->u.op.args_rules = row->args;
 	if (row->agent)
 		built->u.op.agent = (__u32)agent_registry_find(loaded->registry, row->agent);
 }

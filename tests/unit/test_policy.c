@@ -12,7 +12,7 @@
 #include <jansson.h>
 #include <time.h>
 
-#include "policy.h"
+#include "policy_internal.h"
 
 static const char *corpus = "tests/unit/policies";
 
@@ -322,6 +322,144 @@ static void keys_of_rules_outlive_a_reload(void **state)
 		assert_int_equal(key_of(fixture.policy, "foobar"), 0xbf9cf968);
 		assert_int_equal(policy_image(fixture.policy)->rules.name_key[policy_rule_count(fixture.policy)], 0);
 	}
+}
+
+/* --- Rules that are covered --- */
+
+static unsigned int seed = 1;
+
+static unsigned int pick(unsigned int count)
+{
+	return (unsigned int)rand_r(&seed) % count;
+}
+
+static void random_rule(unsigned int number, FILE *out)
+{
+	static const char *const ops[] = {"unlink", "delete", "delete, rename", "all"};
+	static const char *const globs[] = {"**/a/**",	 "**/b/**",   "/a/**", "/a/b/**", "/b/*/a",
+					    "**/a/b/**", "/{a,b}/**", "**/c",  "/c/*",	  "**/b"};
+	static const char *const users[] = {"", "", ", user: [1]", ", user: [1, 2]"};
+	static const char *const sides[] = {"", "", ", workspace: inside", ", workspace: outside"};
+	static const char *const actions[] = {"allow", "alert", "deny", "kill"};
+
+	fprintf(out, "  - {name: r%u, op: [%s], path: [\"%s\", \"%s\"]%s%s, action: %s", number, ops[pick(4)],
+		globs[pick(10)], globs[pick(10)], users[pick(4)], sides[pick(4)], actions[pick(4)]);
+	if (!pick(5))
+		fprintf(out, ", path_not: [\"%s\"]", globs[pick(10)]);
+	if (!pick(8))
+		fprintf(out, ", rate: 5/1s");
+	fprintf(out, "}\n");
+}
+
+static bool load_random(struct fixture *fixture)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned int rules = 2 + pick(6);
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	fprintf(out, "version: 1\nagents: [{builtin: false}]\nrules:\n");
+	for (unsigned int i = 0; i < rules; i++)
+		random_rule(i, out);
+	fclose(out);
+	return load(fixture, text) == 0;
+}
+
+static struct facts random_facts(const struct policy *policy, uid_t *ret_uid)
+{
+	static const enum op ops[] = {OP_UNLINK, OP_RMDIR, OP_RENAME, OP_EXEC};
+	struct facts facts = {.op = ops[pick(4)], .workspace = 1 + pick(2)};
+
+	facts.ancestor = facts.op == OP_RMDIR || facts.op == OP_RENAME;
+	if (pick(2))
+		facts.rate = policy_image(policy)->rules.all;
+	*ret_uid = 1 + pick(3);
+	assert_int_equal(policy_rules_for_user(policy, *ret_uid, &facts.user), 0);
+	return facts;
+}
+
+/* The automaton leaves out what the user's number cannot make matter, so a verdict without it is never too mild. */
+static void compare_without_user(const struct policy *policy, struct facts facts, const struct dfa_accept *whole,
+				 const struct dfa_accept *covered)
+{
+	struct facts told = facts;
+	struct decision unsure;
+
+	facts.unknown = 1u << FAMILY_USER;
+	facts_add_path(&facts, covered);
+	facts_add_path(&told, whole);
+	unsure = decide(&policy_image(policy)->rules, &facts);
+	for (uid_t uid = 1; uid <= 3; uid++) {
+		assert_int_equal(policy_rules_for_user(policy, uid, &told.user), 0);
+		assert_true(decide(&policy_image(policy)->rules, &told).verdict <= unsure.verdict);
+	}
+}
+
+/* Rules with a rate see every operation that they count. */
+static void compare_counted(const struct rule_table *table, const struct facts *whole, const struct facts *covered)
+{
+	struct rule_set certain, counted, same;
+
+	decide_narrow(table, whole, &certain, &counted);
+	decide_narrow(table, covered, &certain, &same);
+	for (unsigned int i = 0; i < table->rate_count; i++)
+		assert_int_equal(counted.word[0] >> table->rate[i].rule & 1, same.word[0] >> table->rate[i].rule & 1);
+}
+
+static void compare_covered(const struct policy *policy, const char *path)
+{
+	struct dfa_accept whole, covered;
+	struct decision slow, fast;
+	struct facts facts, same;
+	uid_t uid;
+
+	facts = same = random_facts(policy, &uid);
+	dfa_match_path(&policy_image(policy)->dfa, path, strlen(path), &covered);
+	assert_int_equal(policy_match_path(policy, path, &whole), 0);
+	compare_without_user(policy, facts, &whole, &covered);
+	facts_add_path(&facts, &covered);
+	facts_add_path(&same, &whole);
+	compare_counted(&policy_image(policy)->rules, &same, &facts);
+	fast = decide(&policy_image(policy)->rules, &facts);
+	slow = decide(&policy_image(policy)->rules, &same);
+	if (memcmp(&slow, &fast, sizeof(slow)))
+		fail_msg("%s by user %u: rule %d for %d in\n%s", path, uid, fast.rule, slow.rule, policy_text(policy));
+}
+
+static void random_path(char *ret)
+{
+	unsigned int components = 1 + pick(5);
+
+	for (; components; components--) {
+		*ret++ = '/';
+		*ret++ = "abcd"[pick(4)];
+	}
+	*ret = 0;
+}
+
+static void what_is_covered_changes_no_decision(void **state)
+{
+	unsigned int loaded = 0, left_out = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 3000; i++) {
+		_cleanup_(fixture_clear) struct fixture fixture = {};
+		struct dfa_accept whole, covered;
+		char path[32];
+
+		if (!load_random(&fixture))
+			continue;
+		loaded++;
+		for (unsigned int j = 0; j < 50; j++) {
+			random_path(path);
+			compare_covered(fixture.policy, path);
+			dfa_match_path(&policy_image(fixture.policy)->dfa, path, strlen(path), &covered);
+			assert_int_equal(policy_match_path(fixture.policy, path, &whole), 0);
+			left_out += (whole.match.word[0] & ~whole.match_not.word[0]) != covered.match.word[0];
+		}
+	}
+	print_message("%u policies; in %u of their decisions a rule was left out\n", loaded, left_out);
+	assert_true(loaded > 500 && left_out > 1000);
 }
 
 static void conditions_narrow_the_ops(void **state)
@@ -755,6 +893,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(rule_sets_hold_what_rules_say),
 		cmocka_unit_test(keys_of_rules_outlive_a_reload),
+		cmocka_unit_test(what_is_covered_changes_no_decision),
 		cmocka_unit_test(conditions_narrow_the_ops),
 		cmocka_unit_test(operations_are_decided),
 		cmocka_unit_test(explanations_name_what_failed),
