@@ -90,8 +90,9 @@ static const struct option_spec approve_spec = {
 
 static const struct option_spec deny_spec = {
 	.arguments = "ID...",
-	.summary = "Makes what was held fail: \"Operation not permitted\". Whatever else the rule holds of that process "
-		   "fails at once.",
+	.summary =
+		"Makes what was held fail: \"Operation not permitted\". Whatever else the rule holds of that process "
+		"fails at once.",
 	.examples = "  sudo reprieve deny 17\n"
 		    "  sudo reprieve deny 17 --kill --reason 'not on production'\n",
 	.common = COMMON_SOCKET | COMMON_JSON,
@@ -131,7 +132,10 @@ static void print_decision(json_t *result, const struct decide_options *own, boo
 				: "hold %lld: the call has failed already; the question is closed\n",
 		       number);
 	else
-		printf("hold %lld: %s\n", number, approved ? "approved" : own->kill ? "denied, the process is killed" : "denied");
+		printf("hold %lld: %s\n", number,
+		       approved	   ? "approved"
+		       : own->kill ? "denied, the process is killed"
+				   : "denied");
 }
 
 static int decide_one(const char *command, json_int_t number, const struct decide_options *own,

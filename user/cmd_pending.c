@@ -9,8 +9,9 @@
 #include "util.h"
 
 static const struct option_spec spec = {
-	.summary = "Lists what stands stopped until somebody decides: who, what, why, until when, and what is at stake. "
-		   "Questions that nobody answered in time are listed too: approved, a retry goes through.",
+	.summary =
+		"Lists what stands stopped until somebody decides: who, what, why, until when, and what is at stake. "
+		"Questions that nobody answered in time are listed too: approved, a retry goes through.",
 	.examples = "  sudo reprieve pending\n"
 		    "  sudo reprieve pending --json | jq '.hold'\n"
 		    "  sudo reprieve approve 17\n",

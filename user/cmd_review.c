@@ -24,8 +24,9 @@
 enum { PAIR_OPEN = 1, PAIR_DIM, PAIR_ALARM, PAIR_DONE };
 
 static const struct option_spec spec = {
-	.summary = "A screen of everything that stands stopped: choose with the arrow keys, a approves for the process, o "
-		   "once, f for 10 minutes of the session, d denies, k kills (and asks before), q ends.",
+	.summary =
+		"A screen of everything that stands stopped: choose with the arrow keys, a approves for the process, o "
+		"once, f for 10 minutes of the session, d denies, k kills (and asks before), q ends.",
 	.examples = "  sudo reprieve review\n"
 		    "  sudo NO_COLOR=1 reprieve review\n",
 	.common = COMMON_SOCKET | COMMON_COLOR,
@@ -175,7 +176,8 @@ static void decide(struct screen *screen, const char *command, json_t *more)
 		return;
 	}
 	tell(screen, false, "hold %lld: %s%s", screen->chosen, streq(command, "approve") ? "approved" : "denied",
-	     json_is_true(json_object_get(result, "late")) ? "; the call has failed already, a retry goes through" : "");
+	     json_is_true(json_object_get(result, "late")) ? "; the call has failed already, a retry goes through"
+							   : "");
 	json_decref(result);
 }
 
@@ -204,8 +206,9 @@ static void draw_row(const struct screen *screen, int row, int width, const json
 		buffer_format(&line, "%4llds ", (number_of(hold, "remaining_ms") + 999) / 1000);
 	else
 		buffer_text(&line, " late ");
-	line_add_text(&line, text_of(json_object_get(hold, "process"), "comm") ?
-				     text_of(json_object_get(hold, "process"), "comm") : "?");
+	line_add_text(&line, text_of(json_object_get(hold, "process"), "comm")
+				     ? text_of(json_object_get(hold, "process"), "comm")
+				     : "?");
 	buffer_char(&line, ' ');
 	line_add_text(&line, text_of(hold, "rule") ? text_of(hold, "rule") : "default");
 	while (line.length < (size_t)width)

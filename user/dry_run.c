@@ -145,18 +145,17 @@ int dry_run_print(const struct dry_run *dry_run, bool json, FILE *to)
 
 	if (json)
 		return print_json(dry_run, to);
-	buffer_text(&text, json_array_size(dry_run->operations)
-				   ? "dry run: nothing of this was done:\n"
-				   : "dry run: nothing destructive was tried\n");
+	buffer_text(&text, json_array_size(dry_run->operations) ? "dry run: nothing of this was done:\n"
+								: "dry run: nothing destructive was tried\n");
 	json_array_foreach (dry_run->operations, i, row)
 		add_row(&text, row);
 	if (json_array_size(dry_run->operations)) {
 		buffer_format(&text, "dry run: %lld file%s (", dry_run->files, dry_run->files == 1 ? "" : "s");
 		line_add_size(&text, (uint64_t)MAX(dry_run->bytes, 0));
-		buffer_format(&text, ") and %lld director%s would have been lost; %lld rename%s, %lld SQL statement%s\n",
-			      dry_run->directories, dry_run->directories == 1 ? "y" : "ies", dry_run->renames,
-			      dry_run->renames == 1 ? "" : "s", dry_run->statements,
-			      dry_run->statements == 1 ? "" : "s");
+		buffer_format(
+			&text, ") and %lld director%s would have been lost; %lld rename%s, %lld SQL statement%s\n",
+			dry_run->directories, dry_run->directories == 1 ? "y" : "ies", dry_run->renames,
+			dry_run->renames == 1 ? "" : "s", dry_run->statements, dry_run->statements == 1 ? "" : "s");
 	}
 	fwrite(text.data, 1, text.length, to);
 	return text.error;

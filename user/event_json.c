@@ -790,10 +790,10 @@ static void add_enforcement(struct buffer *buffer, const struct op_report *repor
 	if (enforced)
 		json_add_member(buffer, "enforced", span_of(enforced));
 	if (flags & (OP_APPROVED | OP_REFUSED))
-		buffer_text(buffer,
-			    flags & OP_APPROVED ? ",\"answer\":\"approved\"" : ",\"answer\":\"refused\"");
+		buffer_text(buffer, flags & OP_APPROVED ? ",\"answer\":\"approved\"" : ",\"answer\":\"refused\"");
 	if (report->verdict > VERDICT_ALERT)
-		buffer_text(buffer, flags & (OP_ACTED | OP_HELD) || report->acted ? ",\"acted\":true" : ",\"acted\":false");
+		buffer_text(buffer,
+			    flags & (OP_ACTED | OP_HELD) || report->acted ? ",\"acted\":true" : ",\"acted\":false");
 	if (flags & OP_JUDGED_LATE)
 		add_literal(buffer, ",\"late\":true");
 	add_flags(buffer, "notes", flags, op_notes, ARRAY_SIZE(op_notes));

@@ -606,12 +606,8 @@ static const struct {
 	const char *kind;
 	void (*write)(const struct line *line, const json_t *event);
 } kinds[] = {
-	{"op", line_op},
-	{"session", line_session},
-	{"loss", line_loss},
-	{"hold", line_hold},
-	{"review", line_review},
-	{"tamper", line_tamper},
+	{"op", line_op},     {"session", line_session}, {"loss", line_loss},
+	{"hold", line_hold}, {"review", line_review},	{"tamper", line_tamper},
 };
 
 int event_line(const json_t *event, bool colour, struct buffer *buffer)

@@ -12,8 +12,8 @@ struct holds {
 };
 
 static const char *const state_names[HOLD_STATE_COUNT] = {
-	[HOLD_OPEN] = "open",	  [HOLD_TIMED_OUT] = "timed-out", [HOLD_APPROVED] = "approved",
-	[HOLD_DENIED] = "denied", [HOLD_KILLED] = "killed",	  [HOLD_GONE] = "gone",
+	[HOLD_OPEN] = "open",	    [HOLD_TIMED_OUT] = "timed-out", [HOLD_APPROVED] = "approved",
+	[HOLD_DENIED] = "denied",   [HOLD_KILLED] = "killed",	    [HOLD_GONE] = "gone",
 	[HOLD_EXPIRED] = "expired",
 };
 

@@ -70,7 +70,8 @@ struct hold {
 	uint64_t operations; /* calls that were stopped for it */
 	struct hold_call *calls; /* that stand stopped now */
 	enum grant_scope scope; /* of the answer */
-	enum answer answer; /* in force for the process or session; ANSWER_NONE: for none but the calls it was given to */
+	enum answer
+		answer; /* in force for the process or session; ANSWER_NONE: for none but the calls it was given to */
 	struct grant_key *objects; /* answers given once, in the kernel until the call runs again */
 	size_t object_count;
 	bool nudge; /* GONE: the process may stand stopped for nothing, until `until` */

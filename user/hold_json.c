@@ -50,8 +50,8 @@ static json_t *args_json(struct span args)
 
 json_t *hold_facts(const char *line, size_t length, const struct process *process)
 {
-	static const char *const kept[] = {"op",       "tier", "session", "process", "ancestry",
-					   "target",   "sql",  "notes",	  "container"};
+	static const char *const kept[] = {"op",     "tier", "session", "process",  "ancestry",
+					   "target", "sql",  "notes",	"container"};
 	json_t *event = json_loadb(line, length, JSON_ALLOW_NUL, NULL);
 	json_t *facts = json_object(), *ancestor;
 	size_t i;
@@ -107,9 +107,9 @@ static void add_times(json_t *object, const struct hold *hold, const struct cloc
 
 json_t *hold_json(const struct hold *hold, const struct clock *clock, uint64_t now)
 {
-	json_t *object = json_pack("{s:I, s:s, s:s?, s:s*}", "hold", (json_int_t)hold->number, "state",
-				   hold_state_name(hold->state), "rule", hold->terms.rule, "message",
-				   hold->terms.message);
+	json_t *object =
+		json_pack("{s:I, s:s, s:s?, s:s*}", "hold", (json_int_t)hold->number, "state",
+			  hold_state_name(hold->state), "rule", hold->terms.rule, "message", hold->terms.message);
 	json_int_t stopped = 0;
 
 	if (!object)
@@ -142,8 +142,8 @@ static json_t *reviewer_json(const struct reviewer *by)
 json_t *review_json(const struct hold *hold, uint32_t number, const struct hold_decision *decision,
 		    const struct reviewer *by, const char *reason, const char *error, uint64_t now)
 {
-	json_t *object = json_pack("{s:I, s:s}", "hold", (json_int_t)number, "answer",
-				   decision_name(decision->verdict));
+	json_t *object =
+		json_pack("{s:I, s:s}", "hold", (json_int_t)number, "answer", decision_name(decision->verdict));
 
 	if (!object)
 		return NULL;

@@ -247,8 +247,8 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 	if (flags & OP_HELD_BEFORE)
 		holds_call_ended(pipeline->holds, event);
 	if (flags & OP_HELD)
-		telling.hold = pipeline_hold(pipeline, event, process, telling.policy, telling.decision,
-					     &telling.begun);
+		telling.hold =
+			pipeline_hold(pipeline, event, process, telling.policy, telling.decision, &telling.begun);
 	else if (telling.decision.verdict >= VERDICT_HOLD)
 		pipeline_tell_denied(pipeline, event, process, telling.policy, telling.decision);
 	if (flags & OP_CONSULT)

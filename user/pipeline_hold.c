@@ -222,16 +222,16 @@ struct hold *pipeline_hold(struct pipeline *pipeline, struct event *event, struc
 	struct hold *hold = NULL;
 	bool begun = false;
 
-	if (!process ||
-	    holds_stopped(pipeline->holds, event, process, &terms, event->head.time, &hold, &begun)) {
+	if (!process || holds_stopped(pipeline->holds, event, process, &terms, event->head.time, &hold, &begun)) {
 		end_process(pipeline, event);
 		return NULL;
 	}
 	*ret_new = begun;
 	/* On the lsm tier the call runs again, and its end is told by a record of its own. */
 	if (event->head.kind == RECORD_SQL)
-		*flags |= hold->state == HOLD_OPEN ? OP_HELD
-			  : hold->answer == ANSWER_REFUSED ? OP_REFUSED | OP_ACTED : OP_APPROVED;
+		*flags |= hold->state == HOLD_OPEN	   ? OP_HELD
+			  : hold->answer == ANSWER_REFUSED ? OP_REFUSED | OP_ACTED
+							   : OP_APPROVED;
 	return hold;
 }
 
@@ -293,8 +293,8 @@ static void tell_review(struct pipeline *pipeline, uint32_t number, const struct
 	const struct hold *hold = holds_find(pipeline->holds, number);
 	json_t *fields = review_json(hold, number, decision, by, reason, error, now);
 
-	give_out_object(pipeline, "review", fields, hold ? hold->process->session : NULL,
-			hold ? (int)hold->op : -1, now);
+	give_out_object(pipeline, "review", fields, hold ? hold->process->session : NULL, hold ? (int)hold->op : -1,
+			now);
 }
 
 int pipeline_decide(struct pipeline *pipeline, uint32_t number, const struct hold_decision *decision,

@@ -161,9 +161,9 @@ static int answer_decision(struct control_client *client, uint32_t number, int e
 			   const struct hold_decision *decision, bool late)
 {
 	if (error == -ENOENT)
-		return control_fail_hint(client, "`reprieve pending` lists those that can be answered",
-					 "no hold %u is open: it was answered, its process ended, or there never was one",
-					 number);
+		return control_fail_hint(
+			client, "`reprieve pending` lists those that can be answered",
+			"no hold %u is open: it was answered, its process ended, or there never was one", number);
 	if (error)
 		return control_fail(client, "hold %u stays open, its answer cannot be put in force: %s", number,
 				    strerror(-error));
@@ -186,10 +186,10 @@ static int decide_hold(struct control_client *client, json_t *request, struct se
 		return 0;
 	hold = holds_find(pipeline_holds(engine_pipeline(serve->engine)), (uint32_t)json_integer_value(number));
 	late = hold && hold->state == HOLD_TIMED_OUT;
-	return answer_decision(client, (uint32_t)json_integer_value(number),
-			       engine_decide(serve->engine, (uint32_t)json_integer_value(number), decision, &asker.by,
-					     reason),
-			       decision, late);
+	return answer_decision(
+		client, (uint32_t)json_integer_value(number),
+		engine_decide(serve->engine, (uint32_t)json_integer_value(number), decision, &asker.by, reason),
+		decision, late);
 }
 
 #define FOR_MAX_MS (INT64_C(24) * 3600 * 1000) /* longest approval for a session */
@@ -237,10 +237,11 @@ static int handle_release(struct control_client *client, json_t *request, void *
 }
 
 static const struct control_command commands[] = {
-	{"status", handle_status},   {"sessions", handle_sessions},   {"policy", handle_policy},
-	{"pending", handle_pending}, {"approve", handle_approve},     {"deny", handle_deny},
-	{"release", handle_release}, {"watch", control_handle_watch}, {"register", handle_register},
-	{},
+	{"status", handle_status},     {"sessions", handle_sessions},
+	{"policy", handle_policy},     {"pending", handle_pending},
+	{"approve", handle_approve},   {"deny", handle_deny},
+	{"release", handle_release},   {"watch", control_handle_watch},
+	{"register", handle_register}, {},
 };
 
 int serve_open(sd_event *event, const char *path, struct serve *serve)

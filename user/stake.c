@@ -168,12 +168,9 @@ struct remover {
 };
 
 static const struct remover removers[] = {
-	{"rm", false, false, NULL},
-	{"rmdir", false, false, NULL},
-	{"unlink", false, false, NULL},
-	{"shred", false, false, NULL},
-	{"truncate", false, false, NULL},
-	{"find", true, true, "all below the starting points; find may choose less"},
+	{"rm", false, false, NULL},	  {"rmdir", false, false, NULL},
+	{"unlink", false, false, NULL},	  {"shred", false, false, NULL},
+	{"truncate", false, false, NULL}, {"find", true, true, "all below the starting points; find may choose less"},
 };
 
 static const struct remover *find_remover(struct span *args)

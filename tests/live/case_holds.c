@@ -87,10 +87,10 @@ static void decide(struct live *live, const char *command, json_t *hold, const c
 }
 
 /* A command as a session that this case waits for later. */
-#define begin(live, ret_output, ...)                                                                         \
-	start_in(NULL,                                                                                       \
-		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, \
-		      "--", __VA_ARGS__),                                                                      \
+#define begin(live, ret_output, ...)                                                                                 \
+	start_in(NULL,                                                                                               \
+		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, "--", \
+		      __VA_ARGS__),                                                                                  \
 		 ret_output)
 
 static char state_of(pid_t pid)
@@ -181,8 +181,10 @@ static void run_scene_deny(struct live *live)
 	outcome = finish(pid, output);
 	check(outcome.status == 1, "rm ends with %d: %s", outcome.status, outcome.output);
 	check(strstr(outcome.output, "Operation not permitted"), "rm says: %s", outcome.output);
-	check(strstr(outcome.output, text("reprieve: held: rule 'ask' (hold %s): Ask first. Waiting for a person", number_of(hold))) &&
-		      strstr(outcome.output, text("reprieve: denied: rule 'ask' (hold %s): Ask first.", number_of(hold))),
+	check(strstr(outcome.output,
+		     text("reprieve: held: rule 'ask' (hold %s): Ask first. Waiting for a person", number_of(hold))) &&
+		      strstr(outcome.output,
+			     text("reprieve: denied: rule 'ask' (hold %s): Ask first.", number_of(hold))),
 	      "it was not told why: %s", outcome.output);
 	check(files_left(live) == 3 * FILES + 2, "%d entries are left", files_left(live));
 	wait_pending(live, 0);
@@ -244,7 +246,8 @@ static void run_timeout(struct live *live)
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = begin(live, &output, "sh", "-c", text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
+	pid = begin(live, &output, "sh", "-c",
+		    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
 	wait_hold(live);
 	for (int i = 0; i < TRIES; i++) {
 		hold = wait_hold(live);
@@ -399,8 +402,7 @@ static void run_many(struct live *live)
 	pid_t pid;
 
 	make_many(dir, PROCESSES);
-	pid = begin(live, &output, "sh", "-c",
-		    "for f in ask/d/*; do rm $f & done; wait");
+	pid = begin(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
 	holds = wait_pending(live, PROCESSES);
 	check(count_files(dir) == PROCESSES, "%d files are left before the answers", count_files(dir));
 	srand(3);
@@ -459,7 +461,8 @@ static int act_approve_held(int argc, char **argv)
 	file = fopen(argv[4], "r");
 	if (!file || !fgets(number, sizeof(number), file))
 		return 2;
-	system(text("%s approve --socket %s %s 2>&1; %s release --socket %s 2>&1", argv[1], argv[2], number, argv[1], argv[2]));
+	system(text("%s approve --socket %s %s 2>&1; %s release --socket %s 2>&1", argv[1], argv[2], number, argv[1],
+		    argv[2]));
 	/* By a connection whose maker is gone when the request comes. */
 	if (pipe(ends) || (fd = connect_to(argv[2])) < 0)
 		return 3;
@@ -521,6 +524,7 @@ static void run_alone(struct live *live)
 	const char *file = path_of(live, "mine/f");
 	json_t *holds = NULL;
 	struct outcome outcome;
+	char early[4096] = "";
 	int output;
 	pid_t pid;
 
@@ -532,6 +536,8 @@ static void run_alone(struct live *live)
 		       &output);
 	for (int i = 0; i < TRIES * 5 && !json_array_size(holds); i++) {
 		usleep(50000);
+		check(!waitpid(pid, NULL, WNOHANG), "it ended by itself: %s",
+		      (read(output, early, sizeof(early) - 1), early));
 		/* Each question takes time from the start of the guard, which is slow in a virtual machine. */
 		if (!exists(socket))
 			continue;

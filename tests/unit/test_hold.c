@@ -206,8 +206,8 @@ static struct hold *stop(struct fixture *fixture, struct stop stop, bool *ret_ne
 		asked.rule_key = stop.rule_key;
 	assert_int_equal(decode_built(&built, &event), 0);
 	assert_int_equal(sessions_apply(fixture->sessions, &event, &process), 0);
-	assert_int_equal(holds_stopped(fixture->holds, &event, process, &asked, stop.now ? stop.now : NOW, &hold, ret_new),
-			 0);
+	assert_int_equal(
+		holds_stopped(fixture->holds, &event, process, &asked, stop.now ? stop.now : NOW, &hold, ret_new), 0);
 	return hold;
 }
 
@@ -543,7 +543,8 @@ static void test_uprobe_two_questions(void **state)
 {
 	struct fixture *fixture = *state;
 	uint32_t first = stop_number(fixture, (struct stop){.pid = 200, .tier = TIER_UPROBE});
-	uint32_t second = stop_number(fixture, (struct stop){.pid = 200, .tid = 201, .rule_key = 8, .tier = TIER_UPROBE});
+	uint32_t second =
+		stop_number(fixture, (struct stop){.pid = 200, .tid = 201, .rule_key = 8, .tier = TIER_UPROBE});
 
 	assert_int_equal(answer(fixture, first, VERDICT_ALLOW, GRANT_PROCESS, NOW), 0);
 	assert_int_equal(fixture->resumed[200], 0);
@@ -627,17 +628,28 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_one_question),	 TEST(test_approve),
-		TEST(test_deny),		 TEST(test_deny_kill),
-		TEST(test_once),		 TEST(test_session),
-		TEST(test_session_ends),	 TEST(test_timeout_then_approve),
-		TEST(test_late_approval_meets_retry), TEST(test_lease_ends),
-		TEST(test_on_timeout),		 TEST(test_bounded),
-		TEST(test_killed_while_held),	 TEST(test_exec_while_held),
-		TEST(test_release),		 TEST(test_uprobe_approve),
-		TEST(test_uprobe_deny),		 TEST(test_uprobe_deny_fails),
-		TEST(test_uprobe_two_questions), TEST(test_uprobe_deny_two_threads),
-		TEST(test_exec_deny_kills),	 TEST(test_no_room_for_grant),
+		TEST(test_one_question),
+		TEST(test_approve),
+		TEST(test_deny),
+		TEST(test_deny_kill),
+		TEST(test_once),
+		TEST(test_session),
+		TEST(test_session_ends),
+		TEST(test_timeout_then_approve),
+		TEST(test_late_approval_meets_retry),
+		TEST(test_lease_ends),
+		TEST(test_on_timeout),
+		TEST(test_bounded),
+		TEST(test_killed_while_held),
+		TEST(test_exec_while_held),
+		TEST(test_release),
+		TEST(test_uprobe_approve),
+		TEST(test_uprobe_deny),
+		TEST(test_uprobe_deny_fails),
+		TEST(test_uprobe_two_questions),
+		TEST(test_uprobe_deny_two_threads),
+		TEST(test_exec_deny_kills),
+		TEST(test_no_room_for_grant),
 		TEST(test_many),
 	};
 
