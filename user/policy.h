@@ -90,7 +90,7 @@ struct policy_agent {
 #define SINK_KEEP_DEFAULT 5
 #define SINK_KEEP_MAX 1000
 
-enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_TYPE_COUNT };
+enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_DESKTOP, SINK_TYPE_COUNT };
 
 struct policy_sink {
 	enum sink_type type;

@@ -993,6 +993,7 @@ static const struct {
 		       {[SINK_F_PATH] = true}},
 	[SINK_JOURNALD] = {"journald", {}, {}},
 	[SINK_SYSLOG] = {"syslog", {}, {}},
+	[SINK_DESKTOP] = {"desktop", {}, {}},
 	[SINK_WEBHOOK] = {"webhook", {[SINK_F_URL] = true, [SINK_F_SECRET] = true}, {[SINK_F_URL] = true}},
 };
 

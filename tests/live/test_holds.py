@@ -209,6 +209,66 @@ def case_alone(bench):
     expect("reprieve approve" in output, "it is not told how to answer: %s" % output)
 
 
+# ---- the desktop
+
+DESKTOP_UID = 65534  # nobody: the bus wants a user of a name
+
+
+class Desktop:
+    """A session bus where the desktop of a user would have it, with somebody who writes all calls down."""
+
+    def __init__(self, bench):
+        if not shutil.which("dbus-daemon") or not shutil.which("dbus-monitor"):
+            raise Skip("needs dbus-daemon and dbus-monitor")
+        self.directory = "/run/user/%d" % DESKTOP_UID
+        self.made = [path for path in ("/run/user", self.directory) if not os.path.exists(path)]
+        os.makedirs(self.directory)
+        os.chown(self.directory, DESKTOP_UID, DESKTOP_UID)
+        address = "unix:path=%s/bus" % self.directory
+        self.calls = open(bench.path(".calls"), "w+", encoding="utf-8")
+        self.bus = self.run(["dbus-daemon", "--session", "--nofork", "--nopidfile", "--address=" + address])
+        for _ in range(100):
+            if os.path.exists(self.directory + "/bus"):
+                break
+            time.sleep(0.05)
+        self.monitor = self.run(["stdbuf", "-oL", "dbus-monitor", "--address", address], stdout=self.calls)
+
+    def run(self, command, **more):
+        return subprocess.Popen(command, user=DESKTOP_UID, group=DESKTOP_UID, extra_groups=[], stdin=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]}, cwd="/", **more)
+
+    def wait(self, text):
+        for _ in range(200):
+            with open(self.calls.name, encoding="utf-8") as calls:
+                seen = calls.read()
+            if text in seen:
+                return seen
+            time.sleep(0.05)
+        raise Failure("no call on the bus has %r: %s" % (text, seen[-500:]))
+
+    def close(self):
+        for process in (self.monitor, self.bus):
+            process.terminate()
+            process.wait()
+        shutil.rmtree(self.directory)
+        if "/run/user" in self.made:
+            os.rmdir("/run/user")
+
+
+def case_desktop(bench):
+    table = bench.table()
+    desktop = Desktop(bench)
+    try:
+        held = Held(bench, "hold", psql(bench, "drop table %s" % table), extra="sinks:\n  - {type: desktop}\n")
+        hold = held.wait()
+        seen = desktop.wait("reprieve approve %d" % hold["hold"])
+        expect("member=Notify" in seen and "drop table %s" % table in seen, "the calls: %s" % seen[-500:])
+        held.answer("deny", str(hold["hold"]))
+        held.finish()
+    finally:
+        desktop.close()
+
+
 # ---- the screen
 
 
@@ -272,6 +332,7 @@ CASES = [
     ("timeout", case_timeout),
     ("killed", case_killed),
     ("alone", case_alone),
+    ("desktop", case_desktop),
     ("screen", case_screen),
 ]
 
