@@ -430,6 +430,9 @@ static void decide_by_key(struct screen *screen, int key)
 /* Returns false where the screen is to end. */
 static bool take_key(struct screen *screen, int key)
 {
+	/* The terminal's, not the user's: no answer to a question. */
+	if (key == KEY_RESIZE)
+		return true;
 	if (screen->asks) {
 		confirm(screen, key);
 		return true;

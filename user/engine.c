@@ -140,7 +140,8 @@ static void act_mapped(const struct event *event, void *userdata)
 	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
 			      probe_library, engine);
 	guard_inspected(engine->guard, &event->map);
-	if (event->map.flags & MAP_STOPPED)
+	/* A program that is held at its start maps its libraries all the same. */
+	if (event->map.flags & MAP_STOPPED && !holds_waits(pipeline_holds(engine->pipeline), &actor->process))
 		action_signal(&actor->process, SIGCONT);
 }
 

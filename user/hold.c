@@ -215,6 +215,11 @@ static struct standing look_at(const struct holds *holds, const struct process_i
 	return standing;
 }
 
+bool holds_waits(const struct holds *holds, const struct process_id *process)
+{
+	return look_at(holds, process).waits;
+}
+
 /* Forgets the calls that have an answer: the process goes on. */
 static void drop_answered(struct holds *holds, const struct process_id *process)
 {
@@ -244,8 +249,12 @@ static void carry_out_refusal(struct holds *holds, const struct process_id *proc
 	const struct event *event = &standing->call->event;
 	/* To let one call fail is to let the process go on: a second one would go through meanwhile. */
 	bool can = standing->refused == 1 && event_op(event) != OP_EXEC && holds->actions.refuse;
+	int error = -ENOTSUP;
 
-	if (can && !holds->actions.refuse(event, holds->actions.userdata)) {
+	if (can)
+		error = holds->actions.refuse(event, holds->actions.userdata);
+	/* A process that is gone does the call no more than one whose call failed. */
+	if (!error || error == -ESRCH) {
 		tell_spared(holds, standing->hold, standing->call);
 		drop_answered(holds, process);
 		return;

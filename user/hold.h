@@ -126,6 +126,12 @@ uint32_t hold_exec_id(const struct event *event);
 int holds_stopped(struct holds *holds, const struct event *event, struct process *process,
 		  const struct hold_terms *terms, uint64_t now, struct hold **ret_hold, bool *ret_new);
 
+/*
+ * Does the process stand at a call that a SIGCONT would let through without an answer? Then nobody may let it go on,
+ * whatever else it was stopped for: the answer will.
+ */
+bool holds_waits(const struct holds *holds, const struct process_id *process);
+
 /* A call that was held has ended: its record says so. */
 void holds_call_ended(struct holds *holds, const struct event *event);
 

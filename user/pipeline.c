@@ -251,8 +251,11 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 			pipeline_hold(pipeline, event, process, telling.policy, telling.decision, &telling.begun);
 	else if (telling.decision.verdict >= VERDICT_HOLD)
 		pipeline_tell_denied(pipeline, event, process, telling.policy, telling.decision);
-	if (flags & OP_CONSULT)
-		pipeline_refuse(pipeline, event);
+	if (flags & OP_CONSULT) {
+		pipeline->counts.consulted += 1;
+		if (pipeline_refuse(pipeline, event) == VERDICT_KILL)
+			telling.decision.verdict = VERDICT_KILL;
+	}
 	return tell_op(pipeline, event, &telling);
 }
 
@@ -308,7 +311,8 @@ static void sql_answer(struct pipeline *pipeline, struct event *event, struct te
 	if (verdict == VERDICT_KILL) {
 		error = pipeline->actions.kill ? pipeline->actions.kill(&record->actor, pipeline->actions.userdata) : 0;
 		record->flags |= error ? OP_ACT_FAILED : OP_ACTED;
-	} else if (pipeline->actions.resume && pipeline->actions.resume(&record->actor, pipeline->actions.userdata)) {
+	} else if (!holds_waits(pipeline->holds, &record->actor.process) && pipeline->actions.resume &&
+		   pipeline->actions.resume(&record->actor, pipeline->actions.userdata)) {
 		record->flags |= OP_ACT_FAILED;
 	}
 }

@@ -264,20 +264,26 @@ void pipeline_hold_begun(struct pipeline *pipeline, struct hold *hold, uint64_t 
 		pipeline->actions.weigh(hold, pipeline->actions.userdata);
 }
 
-void pipeline_refuse(struct pipeline *pipeline, struct event *event)
+enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)
 {
 	const struct actor *actor = event_actor(event);
 	uint32_t *flags = flags_of(event);
-	int error = do_refuse(event, pipeline);
+	/* To let one call fail is to let the process go on, past another one that waits for its answer. */
+	int error = holds_waits(pipeline->holds, &actor->process) ? -EBUSY : do_refuse(event, pipeline);
 
 	do_drop_held(actor, pipeline);
-	if (!error) {
-		*flags |= OP_ACTED;
-		return;
+	if (error && error != -ESRCH) {
+		log_warning("process %u: its call cannot be made to fail (%s), it is killed instead",
+			    actor->process.pid, strerror(-error));
+		*flags |= do_kill(actor, pipeline) ? OP_ACT_FAILED : OP_ACTED;
+		return VERDICT_KILL;
 	}
-	log_warning("process %u: its call cannot be made to fail (%s), it is killed instead", actor->process.pid,
-		    strerror(-error));
-	*flags |= do_kill(actor, pipeline) ? OP_ACT_FAILED : OP_ACTED;
+	*flags |= OP_ACTED;
+	if (event->head.kind == RECORD_OP) {
+		*flags |= OP_RESULT_KNOWN;
+		event->op.result = -EPERM;
+	}
+	return VERDICT_DENY;
 }
 
 /* --- people --- */

@@ -39,8 +39,8 @@ struct hold *pipeline_hold(struct pipeline *pipeline, struct event *event, struc
 void pipeline_hold_facts(struct pipeline *pipeline, struct hold *hold);
 void pipeline_hold_begun(struct pipeline *pipeline, struct hold *hold, uint64_t now);
 
-/* Makes the call fail that a process stands stopped at, or ends the process; the event's flags tell which. */
-void pipeline_refuse(struct pipeline *pipeline, struct event *event);
+/* Makes the call fail that a process stands stopped at, or ends the process. Returns the verdict that it came to. */
+enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event);
 
 /* Tells a process, once for each rule, why what it does is denied. */
 void pipeline_tell_denied(struct pipeline *pipeline, const struct event *event, struct process *process,

@@ -52,7 +52,9 @@ class Held:
                 if hold["session"]["name"] == self.where[1] and hold["state"] == state:
                     return hold
             time.sleep(0.05)
-        raise Failure("nothing is %s: %s" % (state, self.pending()))
+        raise Failure("nothing is %s: %s; %s" % (state, self.pending(), [
+            (event["op"], event["verdict"], event.get("enforced"), event.get("notes"))
+            for event in self.own_events("op")]))
 
     def answer(self, *words):
         done = self.call(*words)
@@ -209,6 +211,35 @@ def case_alone(bench):
     expect("reprieve approve" in output, "it is not told how to answer: %s" % output)
 
 
+EXEC_RULE = "  - {name: ask-exec, op: [exec], args: [\"touch ask*\"], action: hold, timeout: 60s}\n"
+
+
+def held_exec(bench):
+    held = Held(bench, "hold", ["sh", "-c", "touch ask; echo it ended with $?"], extra=EXEC_RULE)
+    hold = held.wait()
+    expect(hold["op"] == "exec" and hold["rule"] == "ask-exec", "what is held: %s" % hold)
+    time.sleep(0.3)
+    expect(not os.path.exists(os.path.join(hold["process"]["cwd"], "ask")), "it ran before the answer")
+    return held, hold
+
+
+def case_exec_approve(bench):
+    held, hold = held_exec(bench)
+    held.answer("approve", str(hold["hold"]))
+    result = held.finish()
+    expect("it ended with 0" in result.output, "sh says: %s" % result.output)
+    expect(os.path.exists(os.path.join(hold["process"]["cwd"], "ask")), "it did not run")
+
+
+def case_exec_deny(bench):
+    """A program cannot be refused any more where it is held: it ends before its first instruction."""
+    held, hold = held_exec(bench)
+    held.answer("deny", str(hold["hold"]))
+    result = held.finish()
+    expect("it ended with %d" % test_sql.KILLED in result.output, "sh says: %s" % result.output)
+    expect(not os.path.exists(os.path.join(hold["process"]["cwd"], "ask")), "it ran")
+
+
 # ---- the desktop
 
 DESKTOP_UID = 65534  # nobody: the bus wants a user of a name
@@ -331,6 +362,8 @@ CASES = [
     ("deny-at-once", case_deny_at_once),
     ("timeout", case_timeout),
     ("killed", case_killed),
+    ("exec-approve", case_exec_approve),
+    ("exec-deny", case_exec_deny),
     ("alone", case_alone),
     ("desktop", case_desktop),
     ("screen", case_screen),

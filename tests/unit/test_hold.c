@@ -546,8 +546,11 @@ static void test_uprobe_two_questions(void **state)
 	uint32_t second =
 		stop_number(fixture, (struct stop){.pid = 200, .tid = 201, .rule_key = 8, .tier = TIER_UPROBE});
 
+	struct process_id id = {.pid = 200, .start = start_of(200)};
+
 	assert_int_equal(answer(fixture, first, VERDICT_ALLOW, GRANT_PROCESS, NOW), 0);
 	assert_int_equal(fixture->resumed[200], 0);
+	assert_true(holds_waits(fixture->holds, &id));
 	assert_int_equal(answer(fixture, second, VERDICT_DENY, 0, NOW), 0);
 	assert_int_equal(fixture->refused[200], 1);
 	assert_int_equal(fixture->resumed[200], 0);
