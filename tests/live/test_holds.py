@@ -28,7 +28,7 @@ PSQL_FAILED = 1
 class Held:
     """A command whose statement is held, as a session of a daemon of its own."""
 
-    def __init__(self, bench, action, command, timeout="60s", extra=""):
+    def __init__(self, bench, action, command, timeout="60s", extra="", socket=False):
         rule = "    timeout: %s\n    lease: 60s\n" % timeout if action == "hold" else ""
         text = ("version: 1\ndefault: allow\nrules:\n  - name: ask\n    op: [sql]\n    sql: [drop, truncate]\n"
                 "    message: \"Ask the DBA.\"\n    action: %s\n%s%s" % (action, rule, extra))
@@ -36,7 +36,8 @@ class Held:
         self.policy = bench.policies.setdefault(text, None) or bench.write(text, ".yaml")
         bench.policies[text] = self.policy
         self.socket, self.events = bench.daemon(self.policy)
-        self.process, self.where = bench.start(self.policy, command)
+        environment = {"S": self.socket} if socket else None
+        self.process, self.where = bench.start(self.policy, command, environment)
 
     def call(self, *words):
         return subprocess.run([self.bench.reprieve, words[0], "--socket", self.socket] + list(words[1:]),
@@ -186,6 +187,23 @@ def case_killed(bench):
         time.sleep(0.05)
     expect(not held.pending(), "still pending: %s" % held.pending())
     expect(exists(bench, table), "the table is gone")
+
+
+def case_self_approval(bench):
+    """Nothing inside a session answers its holds, though it is root; and the attempt is told."""
+    table = bench.table()
+    reprieve = os.path.abspath(bench.reprieve)
+    ask = "%s pending --json --socket $S | sed -n 's/^{\"hold\": *\\([0-9]*\\).*/\\1/p' | tail -1" % reprieve
+    script = ("psql -X -c 'drop table %s' \"%s\" & while :; do n=$(%s); [ -n \"$n\" ] && break; sleep 0.1; done; "
+              "%s approve --socket $S $n; echo approve ended with $?; wait"
+              % (table, bench.server.unix(), ask, reprieve))
+    held = Held(bench, "hold", ["sh", "-c", script], timeout="3s", extra="# %s\n" % table, socket=True)
+    result = held.finish()
+    expect("approve ended with 1" in result.output, "approve was answered: %s %s" % (result.output, result.errors))
+    expect("no process of a session decides on holds" in result.errors, "it says: %s" % result.errors)
+    expect(exists(bench, table), "the session approved its own hold")
+    tried = [event for event in held.own_events("review") if event.get("refused")]
+    expect(len(tried) == 1 and tried[0]["by"]["session"]["name"] == held.where[1], "not told: %s" % tried)
 
 
 def case_alone(bench):
@@ -362,6 +380,7 @@ CASES = [
     ("deny-at-once", case_deny_at_once),
     ("timeout", case_timeout),
     ("killed", case_killed),
+    ("self-approval", case_self_approval),
     ("exec-approve", case_exec_approve),
     ("exec-deny", case_exec_deny),
     ("alone", case_alone),
