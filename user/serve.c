@@ -229,11 +229,15 @@ static int handle_release(struct control_client *client, json_t *request, void *
 	struct hold_decision decision = {.verdict = VERDICT_ALLOW};
 	struct serve *serve = userdata;
 	struct asker asker;
+	size_t released;
 
 	(void)request;
 	if (!may_decide(serve, client, 0, &decision, &asker))
 		return 0;
-	return control_reply(client, json_pack("{s:I}", "released", (json_int_t)engine_release(serve->engine)));
+	released = engine_release(serve->engine);
+	log_info("%zu holds are released by %s (uid %u, process %d)", released, asker.user[0] ? asker.user : "?",
+		 (unsigned int)asker.by.uid, (int)asker.by.pid);
+	return control_reply(client, json_pack("{s:I}", "released", (json_int_t)released));
 }
 
 static const struct control_command commands[] = {

@@ -189,6 +189,20 @@ def case_killed(bench):
     expect(exists(bench, table), "the table is gone")
 
 
+def case_release(bench):
+    """Every open hold is answered as its rule says; sinks from hold upwards hear of all of it."""
+    table, sink = bench.table(), bench.path(".jsonl")
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table),
+                extra="sinks:\n  - {type: file, path: %s, min: hold}\n" % sink)
+    hold = held.wait()
+    held.answer("release")
+    result = held.finish()
+    expect(result.status == PSQL_FAILED and exists(bench, table), "psql ends with %d" % result.status)
+    expect(held.wait("timed-out")["hold"] == hold["hold"], "the question is closed")
+    kinds = [(event["kind"], event.get("change")) for event in test_sql.read_events(sink)]
+    expect(kinds == [("op", None), ("hold", "opened"), ("hold", "timed-out")], "the sink has: %s" % kinds)
+
+
 def case_self_approval(bench):
     """Nothing inside a session answers its holds, though it is root; and the attempt is told."""
     table = bench.table()
@@ -380,6 +394,7 @@ CASES = [
     ("deny-at-once", case_deny_at_once),
     ("timeout", case_timeout),
     ("killed", case_killed),
+    ("release", case_release),
     ("self-approval", case_self_approval),
     ("exec-approve", case_exec_approve),
     ("exec-deny", case_exec_deny),
