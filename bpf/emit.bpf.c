@@ -155,9 +155,9 @@ __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 	} else if (inflight->rec.source == SOURCE_LSM) {
 		result_missed(inflight->rec.op);
 	}
-	size = 256 + inflight->pending.text_used;
-	if (size > 256 + INFLIGHT_TEXT)
-		size = 256 + INFLIGHT_TEXT;
+	size = RECORD_FIXED_BYTES + inflight->pending.text_used;
+	if (size > RECORD_FIXED_BYTES + INFLIGHT_TEXT)
+		size = RECORD_FIXED_BYTES + INFLIGHT_TEXT;
 	inflight->rec.head.fixed = inflight->pending.fixed;
 	ring_put(&inflight->rec.head, size, inflight->rec.flags & OP_ACTED);
 	bpf_map_delete_elem(&inflights, &key);

@@ -59,7 +59,7 @@ struct pending {
 struct inflight {
 	struct pending pending;
 	struct record_op rec;
-	char fixed_rest[256 - sizeof(struct record_op)];
+	char fixed_rest[RECORD_FIXED_BYTES - sizeof(struct record_op)];
 	char text[INFLIGHT_TEXT];
 };
 
@@ -121,9 +121,9 @@ struct scratch {
 		struct record_sql sql;
 		struct record_map map;
 		struct record_tamper tamper;
-		char fixed[256];
+		char fixed[RECORD_FIXED_BYTES];
 	} rec;
-	char text[RECORD_ROOM - 256]; /* follows the fixed part: both leave in one copy */
+	char text[RECORD_ROOM - RECORD_FIXED_BYTES]; /* follows the fixed part: both leave in one copy */
 };
 
 /* emit.bpf.c */

@@ -115,6 +115,8 @@ static __always_inline struct scratch *sql_begin(struct pt_regs *ctx, __u32 func
 		return NULL;
 	scratch->rec.sql.function = function;
 	scratch->rec.sql.connection = PT_REGS_PARM1(ctx);
+	scratch->rec.sql.entry.address = PT_REGS_IP(ctx);
+	scratch->rec.sql.entry.stack = PT_REGS_SP(ctx);
 	if (!bpf_probe_read_user(&caller, sizeof(caller), (void *)PT_REGS_SP(ctx)))
 		scratch->rec.sql.caller = caller - PT_REGS_IP(ctx);
 	if (has_cookie)

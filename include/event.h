@@ -154,7 +154,7 @@ enum op_source {
 	SOURCE_NONE = 0,
 	SOURCE_SYSCALL = 1, /* detail: the x86-64 system call number */
 	SOURCE_LSM = 2, /* detail: enum guard_hook */
-	SOURCE_LIBC = 3,
+	SOURCE_LIBC = 3, /* detail: enum libc_function */
 	SOURCE_LIBPQ = 4, /* detail: enum libpq_function */
 };
 
@@ -168,6 +168,26 @@ enum guard_hook {
 	HOOK_FILE_OPEN = 6,
 	HOOK_BPRM_CHECK = 7,
 	HOOK_COUNT = 8,
+};
+
+/* Where a thread stood when a probe in its process was hit: at the first instruction of a function. Zeros: elsewhere. */
+struct call_entry {
+	__u64 address; /* of that instruction, in the process */
+	__u64 stack; /* stack pointer, at the return address */
+};
+
+enum libc_function {
+	LIBC_UNKNOWN = 0,
+	LIBC_UNLINK = 1,
+	LIBC_UNLINKAT = 2,
+	LIBC_RMDIR = 3,
+	LIBC_REMOVE = 4, /* only where it does not call unlink and rmdir by their symbols: in musl */
+	LIBC_RENAME = 5,
+	LIBC_RENAMEAT = 6,
+	LIBC_RENAMEAT2 = 7,
+	LIBC_TRUNCATE = 8,
+	LIBC_FTRUNCATE = 9,
+	LIBC_FUNCTION_COUNT = 10,
 };
 
 struct record_op {
@@ -197,6 +217,7 @@ struct record_op {
 	__u32 hold; /* OP_APPROVED, OP_REFUSED: number of the hold that was answered; 0: none in particular */
 	struct text args; /* OP_EXEC: of the new program, each ended by a NUL */
 	__u32 zero;
+	struct call_entry entry; /* SOURCE_LIBC */
 };
 
 enum libpq_function {
@@ -233,6 +254,7 @@ struct record_sql {
 	struct text statement; /* or the statement's name for PQsendQueryPrepared */
 	__u32 exec_id; /* as in struct record_op */
 	struct rule_set rate; /* rules whose rate this operation exceeded */
+	struct call_entry entry;
 };
 
 enum map_flag {
@@ -301,8 +323,8 @@ _Static_assert(sizeof(struct record_exec) == 24 + 64 + 40 + 24, "layout");
 _Static_assert(sizeof(struct record_exit) == 24 + 64 + 8, "layout");
 _Static_assert(sizeof(struct record_join) == 24 + 64 + 24, "layout");
 _Static_assert(sizeof(struct target) == 32, "layout");
-_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 16, "layout");
-_Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16, "layout");
+_Static_assert(sizeof(struct record_op) == 24 + 64 + 32 + 64 + 16 + 32 + 16 + 16, "layout");
+_Static_assert(sizeof(struct record_sql) == 24 + 64 + 16 + 32 + 12 + 4 + 16 + 16, "layout");
 _Static_assert(sizeof(struct record_tamper) == 24 + 64 + 16, "layout");
 _Static_assert(sizeof(struct record_map) == 24 + 64 + 32, "layout");
 

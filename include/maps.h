@@ -125,7 +125,8 @@ struct grant {
 
 /* A held call lies in a map, by thread (pid << 32 | tid), so that a new daemon finds what an old one left: the record
  * as it was written to the ring stands in the last HELD_RECORD_BYTES of the value. Of SQL the text may be cut. */
-#define HELD_RECORD_BYTES (256 + 2 * PATH_BYTES + 64)
+#define RECORD_FIXED_BYTES 320 /* room for the fixed part of any record, as the programs write it */
+#define HELD_RECORD_BYTES (RECORD_FIXED_BYTES + 2 * PATH_BYTES + 64)
 #define HELD_MAX 2048
 #define GRANTS_MAX 16384
 

@@ -29,7 +29,7 @@ int process_start_ticks(pid_t pid, uint64_t *ret_ticks)
 }
 
 /* /proc shows the start in ticks, cut off; so one more is allowed for. */
-static bool is_process(const struct process_id *process)
+bool action_is_process(const struct process_id *process)
 {
 	uint64_t ticks, wanted = process->start / (NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK));
 
@@ -45,7 +45,7 @@ int action_signal(const struct process_id *process, int signal)
 	if (pidfd < 0)
 		return -errno;
 	/* Looked at behind the open: the descriptor cannot turn into another process. */
-	if (!is_process(process))
+	if (!action_is_process(process))
 		return -ESRCH;
 	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) ? -errno : 0;
 }

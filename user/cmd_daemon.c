@@ -5,11 +5,10 @@
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 
-#include "control.h"
-#include "engine.h"
 #include "metrics.h"
 #include "opts.h"
 #include "pins.h"
+#include "serve.h"
 
 struct daemon_options {
 	const char *policy;
@@ -114,89 +113,9 @@ static const struct option_spec spec = {
 
 struct daemon {
 	sd_event *event;
-	struct engine *engine;
-	struct control_server *server;
+	struct serve serve;
 	struct sinks *sinks;
 	struct metrics *metrics;
-};
-
-static bool has_readers(void *userdata)
-{
-	const struct daemon *daemon = userdata;
-
-	return daemon->server && control_has_readers(daemon->server);
-}
-
-static void publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
-		    void *userdata)
-{
-	struct daemon *daemon = userdata;
-	struct control_facts facts = {.op = op, .verdict = verdict};
-
-	if (!has_readers(daemon))
-		return;
-	if (session) {
-		facts.session_id = session->text_id;
-		facts.session_name = session->name;
-	}
-	facts.always = op < 0 && !session;
-	control_publish(daemon->server, line, length - 1, &facts);
-}
-
-static int handle_status(struct control_client *client, json_t *request, void *userdata)
-{
-	struct daemon *daemon = userdata;
-
-	(void)request;
-	return control_reply(client, engine_status(daemon->engine));
-}
-
-static int handle_sessions(struct control_client *client, json_t *request, void *userdata)
-{
-	struct daemon *daemon = userdata;
-
-	(void)request;
-	return control_reply(client, engine_sessions(daemon->engine));
-}
-
-static int handle_policy(struct control_client *client, json_t *request, void *userdata)
-{
-	struct daemon *daemon = userdata;
-
-	(void)request;
-	return control_reply(client, engine_policy(daemon->engine));
-}
-
-static const char *text_of(json_t *request, const char *key)
-{
-	return json_string_value(json_object_get(request, key));
-}
-
-/* {"command":"register","name":N,"agent":A,"workspace":DIR}: the process that asks becomes a session's root. */
-static int handle_register(struct control_client *client, json_t *request, void *userdata)
-{
-	struct daemon *daemon = userdata;
-	struct engine_session session = {.pid = control_client_peer(client)->pid,
-					 .name = text_of(request, "name"),
-					 .agent = text_of(request, "agent"),
-					 .workspace = text_of(request, "workspace")};
-	struct session_id id = {};
-	int error = engine_register(daemon->engine, &session, &id);
-
-	if (error == -EEXIST)
-		return control_reply(client, json_pack("{s:b, s:i}", "already", true, "pid", (int)session.pid));
-	if (error == -ENOENT && session.agent)
-		return control_fail_hint(client, "`reprieve policy show` lists the agents that are known",
-					 "no agent is called '%s'", session.agent);
-	if (error)
-		return control_fail(client, "process %d cannot become a session: %s", (int)session.pid,
-				    strerror(-error));
-	return control_reply(client, json_pack("{s:b, s:i}", "already", false, "pid", (int)session.pid));
-}
-
-static const struct control_command commands[] = {
-	{"status", handle_status},	 {"sessions", handle_sessions}, {"policy", handle_policy},
-	{"watch", control_handle_watch}, {"register", handle_register}, {},
 };
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -206,7 +125,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	(void)source;
 	(void)info;
 	sd_notify(0, "RELOADING=1");
-	engine_reload(daemon->engine);
+	engine_reload(daemon->serve.engine);
 	sd_notify(0, "READY=1");
 	return 0;
 }
@@ -254,7 +173,7 @@ static json_t *status_of(void *userdata)
 {
 	struct daemon *daemon = userdata;
 
-	return engine_status(daemon->engine);
+	return engine_status(daemon->serve.engine);
 }
 
 static int open_metrics(struct daemon *daemon, const struct daemon_options *own)
@@ -278,12 +197,12 @@ static int exit_code_of(int error)
 
 static void tell_ready(struct daemon *daemon, const struct common_options *common)
 {
-	const struct guard_tier *tiers = engine_tiers(daemon->engine);
+	const struct guard_tier *tiers = engine_tiers(daemon->serve.engine);
 
 	log_info("guarding: files by tier %s, SQL by tier %s; policy %s with %zu rules; socket %s",
 		 tier_name(tiers[OP_UNLINK].tier), tier_name(tiers[OP_SQL].tier),
-		 policy_origin(engine_current_policy(daemon->engine)),
-		 policy_rule_count(engine_current_policy(daemon->engine)), common->socket);
+		 policy_origin(engine_current_policy(daemon->serve.engine)),
+		 policy_rule_count(engine_current_policy(daemon->serve.engine)), common->socket);
 	sd_notify(0, "READY=1");
 }
 
@@ -296,9 +215,9 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .adopt = true,
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
-					 .publish = publish,
-					 .has_readers = has_readers,
-					 .userdata = daemon};
+					 .publish = serve_publish,
+					 .has_readers = serve_has_readers,
+					 .userdata = &daemon->serve};
 	int error;
 
 	if (!options.policy_path && !access(POLICY_DEFAULT, F_OK))
@@ -309,10 +228,10 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 	options.sinks = daemon->sinks;
 	if (error)
 		return EXIT_FAILED;
-	error = control_server_new(daemon->event, common->socket, commands, daemon, &daemon->server);
+	error = serve_open(daemon->event, common->socket, &daemon->serve);
 	if (error)
 		return control_listen_report(error, common->socket);
-	error = engine_new(daemon->event, &options, &daemon->engine);
+	error = engine_new(daemon->event, &options, &daemon->serve.engine);
 	if (error)
 		return exit_code_of(error);
 	if (open_metrics(daemon, own))
@@ -321,7 +240,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 	malloc_trim(0); /* compiling a policy takes 20 MB for a moment */
 	error = sd_event_loop(daemon->event);
 	sd_notify(0, "STOPPING=1");
-	engine_drain(daemon->engine);
+	engine_drain(daemon->serve.engine);
 	return error < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
@@ -339,8 +258,8 @@ int cmd_daemon(int argc, char **argv)
 		return code;
 	code = run_daemon(&daemon, &own, &common);
 	metrics_free(daemon.metrics);
-	engine_free(daemon.engine);
-	control_server_free(daemon.server);
+	engine_free(daemon.serve.engine);
+	serve_close(&daemon.serve);
 	sinks_free(daemon.sinks);
 	sd_event_unref(daemon.event);
 	return code;

@@ -7,9 +7,11 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "action.h"
 #include "control.h"
-#include "engine.h"
+#include "dry_run.h"
 #include "opts.h"
+#include "serve.h"
 
 struct run_options {
 	const char *name;
@@ -20,9 +22,10 @@ struct run_options {
 	bool observe;
 	bool tracepoints;
 	bool all;
+	bool dry_run;
 };
 
-enum { OPTION_AGENT = OPTION_OWN, OPTION_WORKSPACE, OPTION_EVENTS, OPTION_OBSERVE, OPTION_TRACEPOINTS };
+enum { OPTION_AGENT = OPTION_OWN, OPTION_WORKSPACE, OPTION_EVENTS, OPTION_OBSERVE, OPTION_TRACEPOINTS, OPTION_DRY_RUN };
 
 static const struct argp_option rows[] = {
 	{"name", 'n', "NAME", 0, "Name of the session (default: the command's)", 0},
@@ -30,6 +33,8 @@ static const struct argp_option rows[] = {
 	{"workspace", 'w', "DIR", 0, "The session's workspace (default: the current directory)", 0},
 	{"policy", 'p', "FILE", 0, "Guard by this policy, without a daemon", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines; without a daemon", 0},
+	{"dry-run", OPTION_DRY_RUN, NULL, 0,
+	 "Deny every destructive operation, and list at the end what would have been done", 0},
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing, record what would have been stopped; without a daemon", 0},
 	{"tracepoints", OPTION_TRACEPOINTS, NULL, 0, "Use the signal tier even where the lsm tier works", 0},
 	{"all", 'a', NULL, 0, "Show allowed operations too", 0},
@@ -60,6 +65,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case OPTION_EVENTS:
 		own->events = argument;
 		return 0;
+	case OPTION_DRY_RUN:
+		own->dry_run = true;
+		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
 		return 0;
@@ -78,6 +86,7 @@ static const struct option_spec spec = {
 		"lives (needs root). Exits with CMD's status, 128 + signal when it was killed.",
 	.examples = "  sudo reprieve run --policy policy.yaml -- bash -c 'rm -rf build ../shared'\n"
 		    "  sudo reprieve run --name nightly --workspace /srv/app -- claude -p 'clean up'\n"
+		    "  sudo reprieve run --dry-run -- make distclean\n"
 		    "  reprieve run -- codex          # with a daemon running\n",
 	.common = COMMON_SOCKET | COMMON_JSON | COMMON_COLOR,
 	.flags = ARGP_IN_ORDER,
@@ -129,6 +138,12 @@ static int run_by_daemon(const struct run_options *own, const struct common_opti
 				  &error, &result);
 	if (*ret_error)
 		return control_no_daemon(*ret_error) ? EXIT_DONE : control_report(*ret_error, &error);
+	/* Another `reprieve run`, which guards its own command alone. */
+	if (json_is_true(json_object_get(result, "alone"))) {
+		json_decref(result);
+		*ret_error = -ECONNREFUSED;
+		return EXIT_DONE;
+	}
 	if (json_is_true(json_object_get(result, "already")))
 		log_warning("already inside a session: %s belongs to that one", common->arguments[0]);
 	json_decref(result);
@@ -139,8 +154,9 @@ static int run_by_daemon(const struct run_options *own, const struct common_opti
 
 struct run {
 	sd_event *event;
-	struct engine *engine;
+	struct serve serve;
 	struct sinks *sinks;
+	struct dry_run *dry_run; /* NULL: it is none */
 	pid_t child;
 	int go; /* write end: a byte lets the child run */
 	int status; /* as wait(2) has it */
@@ -221,7 +237,7 @@ static int open_sinks(struct run *run, const struct run_options *own, const stru
 
 	if (!error && own->events)
 		error = sinks_add_file(run->sinks, own->events, VERDICT_ALLOW);
-	if (error)
+	if (error || own->dry_run)
 		return error;
 	if (common->json)
 		return sinks_add_fd(run->sinks, STDERR_FILENO, own->all ? VERDICT_ALLOW : VERDICT_ALERT);
@@ -236,7 +252,7 @@ static int register_child(struct run *run, const struct run_options *own, const 
 					 .agent = own->agent,
 					 .workspace = own->workspace};
 	struct session_id id;
-	int error = engine_register(run->engine, &session, &id);
+	int error = engine_register(run->serve.engine, &session, &id);
 
 	if (error == -ENOENT && own->agent)
 		log_error("no agent is called '%s': `reprieve policy show` lists those that are known", own->agent);
@@ -247,12 +263,24 @@ static int register_child(struct run *run, const struct run_options *own, const 
 
 static void tell_left_behind(struct run *run)
 {
-	size_t left = sessions_count(pipeline_sessions(run->engine ? engine_pipeline(run->engine) : NULL));
+	size_t left = sessions_count(pipeline_sessions(run->serve.engine ? engine_pipeline(run->serve.engine) : NULL));
 
 	if (left)
 		log_warning(
 			"processes of the session are still running, and are no longer guarded; a daemon would go on "
 			"guarding them");
+}
+
+/* Behind us nobody will answer, and a call that is let go is guarded no more. */
+static int kill_held(struct hold *hold, void *userdata)
+{
+	struct actor actor = {.process = hold->process->id};
+
+	(void)userdata;
+	if (hold->state == HOLD_OPEN && !action_signal(&actor.process, SIGKILL))
+		log_warning("process %u still stands stopped for hold %u: it is killed", actor.process.pid,
+			    hold->number);
+	return 0;
 }
 
 static int guard_child(struct run *run, const struct run_options *own, const struct common_options *common)
@@ -267,19 +295,71 @@ static int guard_child(struct run *run, const struct run_options *own, const str
 	run->go = -1;
 	if (sd_event_loop(run->event) < 0)
 		return EXIT_FAILED;
-	engine_drain(run->engine);
+	engine_drain(run->serve.engine);
+	holds_for_each(pipeline_holds(engine_pipeline(run->serve.engine)), kill_held, NULL);
 	tell_left_behind(run);
+	if (run->dry_run && dry_run_print(run->dry_run, common->json, stderr))
+		log_error("out of memory: the list is not complete");
 	return run->status;
+}
+
+static void publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
+		    void *userdata)
+{
+	struct run *run = userdata;
+
+	if (run->dry_run && dry_run_add(run->dry_run, line, length))
+		log_error("out of memory: the list is not complete");
+	serve_publish(line, length, session, op, verdict, &run->serve);
+}
+
+/* For `reprieve pending` and those that answer; where a daemon has the place, beside it. */
+static void open_socket(struct run *run, const struct common_options *common)
+{
+	char path[64];
+	int error = serve_open(run->event, common->socket, &run->serve);
+
+	run->serve.alone = true;
+	if (error != -EADDRINUSE) {
+		if (error)
+			log_warning("%s: cannot listen there (%s): holds can only time out", common->socket,
+				    strerror(-error));
+		return;
+	}
+	snprintf(path, sizeof(path), "/run/reprieve/run-%d.sock", (int)getpid());
+	error = serve_open(run->event, path, &run->serve);
+	if (error)
+		log_warning("%s: cannot listen there (%s): holds can only time out", path, strerror(-error));
+	else
+		log_info("holds of this run are answered with --socket %s", path);
+}
+
+/* Denying is what a dry run does: on the signal tier the first file of each thread would be gone. */
+static bool can_dry_run(struct run *run)
+{
+	const struct guard_tier *tier = &engine_tiers(run->serve.engine)[OP_UNLINK];
+
+	if (tier->tier >= TIER_UPROBE)
+		return true;
+	log_error("a dry run has to prevent operations, and this kernel guards unlink by tier %s only: `reprieve "
+		  "doctor` tells how to get more",
+		  tier_name(tier->tier));
+	return false;
 }
 
 static int run_alone(struct run *run, const struct run_options *own, const struct common_options *common)
 {
 	struct engine_options options = {.own_files = {own->events},
 					 .policy_path = own->policy,
+					 .policy_text = own->dry_run ? dry_run_policy : NULL,
 					 .observe = own->observe,
-					 .tracepoints = own->tracepoints};
+					 .tracepoints = own->tracepoints,
+					 .publish = publish,
+					 .userdata = run};
 	int error = open_sinks(run, own, common);
 
+	if (!error && own->dry_run)
+		error = dry_run_new(&run->dry_run);
 	if (error)
 		return EXIT_FAILED;
 	options.sinks = run->sinks;
@@ -289,9 +369,12 @@ static int run_alone(struct run *run, const struct run_options *own, const struc
 	/* The child before the guard's threads: it is a plain copy of this process. */
 	error = start_child(run, common);
 	if (!error)
-		error = engine_new(run->event, &options, &run->engine);
+		error = engine_new(run->event, &options, &run->serve.engine);
 	if (error)
 		return error == -EINVAL ? EXIT_FAILED : EXIT_LACKING;
+	if (own->dry_run && !can_dry_run(run))
+		return EXIT_LACKING;
+	open_socket(run, common);
 	return guard_child(run, own, common);
 }
 
@@ -299,8 +382,10 @@ static void run_done(struct run *run)
 {
 	if (run->go >= 0)
 		close(run->go);
-	engine_free(run->engine);
+	engine_free(run->serve.engine);
+	serve_close(&run->serve);
 	sinks_free(run->sinks);
+	dry_run_free(run->dry_run);
 	sd_event_unref(run->event);
 }
 
@@ -314,11 +399,15 @@ int cmd_run(int argc, char **argv)
 
 	if (code)
 		return code;
-	alone = own.policy || own.events || own.observe || own.tracepoints;
+	alone = own.policy || own.events || own.observe || own.tracepoints || own.dry_run;
 	if (!alone) {
 		code = run_by_daemon(&own, &common, &error);
 		if (!control_no_daemon(error))
 			return code;
+	}
+	if (own.dry_run && own.policy) {
+		log_error("--dry-run denies everything that is destructive: it takes no --policy");
+		return EXIT_USAGE;
 	}
 	code = require_root("a guard without a daemon");
 	if (code)

@@ -7,8 +7,10 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "control_socket.h"
 #include "opts.h"
@@ -469,6 +471,8 @@ static void client_free(struct control_client *client)
 	server->reader_count -= client->streaming;
 	sd_event_source_disable_unref(client->source);
 	close(client->fd);
+	if (client->peer.pidfd >= 0)
+		close(client->peer.pidfd);
 	queue_free(&client->in);
 	queue_free(&client->out);
 	free(client);
@@ -509,6 +513,27 @@ static bool peer_in_groups(int fd, gid_t group)
 	return false;
 }
 
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5: of the process that connected, even where its number is another's by now */
+#endif
+
+static int peer_pidfd(int fd, pid_t pid)
+{
+	socklen_t length = sizeof(int);
+	int pidfd = -1;
+
+	if (!getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length))
+		return pidfd;
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+bool control_peer_alive(const struct control_peer *peer)
+{
+	struct pollfd ended = {.fd = peer->pidfd, .events = POLLIN};
+
+	return peer->pidfd >= 0 && poll(&ended, 1, 0) == 0;
+}
+
 static int peer_read(int fd, gid_t group, struct control_peer *ret_peer)
 {
 	struct ucred credentials;
@@ -519,6 +544,7 @@ static int peer_read(int fd, gid_t group, struct control_peer *ret_peer)
 	ret_peer->pid = credentials.pid;
 	ret_peer->uid = credentials.uid;
 	ret_peer->gid = credentials.gid;
+	ret_peer->pidfd = peer_pidfd(fd, credentials.pid);
 	ret_peer->in_group = group != (gid_t)-1 && (credentials.gid == group || peer_in_groups(fd, group));
 	return 0;
 }
@@ -544,11 +570,14 @@ static int client_new(struct control_server *server, int fd)
 		return -ENOMEM;
 	client->server = server;
 	client->fd = fd;
+	client->peer.pidfd = -1;
 	client->events = EPOLLIN;
 	error = peer_read(fd, server->group, &client->peer);
 	if (!error)
 		error = sd_event_add_io(server->event, &client->source, fd, EPOLLIN, client_ready, client);
 	if (error < 0) {
+		if (client->peer.pidfd >= 0)
+			close(client->peer.pidfd);
 		free(client);
 		return error;
 	}

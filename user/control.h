@@ -40,7 +40,14 @@ struct control_peer {
 	uid_t uid;
 	gid_t gid;
 	bool in_group; /* of CONTROL_GROUP, by its own or a supplementary group */
+	int pidfd; /* the server's; of the very process that connected */
 };
+
+/*
+ * Is that process still there? Where it is not, its number tells nothing: a connection outlives its maker in whoever
+ * inherited it.
+ */
+bool control_peer_alive(const struct control_peer *peer);
 
 /*
  * A handler answers through control_reply, control_fail, control_fail_hint or control_stream, once. Where it returns

@@ -7,7 +7,6 @@
 enum shortfall {
 	FALLS_NOT = 0,
 	FALLS_LATE, /* the operation under way completes */
-	FALLS_TO_DENY,
 	FALLS_TO_ALERT,
 	FALLS_UNSEEN,
 	FALL_COUNT,
@@ -15,7 +14,6 @@ enum shortfall {
 
 static const char *const shortfall_texts[FALL_COUNT] = {
 	[FALLS_LATE] = "comes too late for the first one of a thread: it completes before the process dies",
-	[FALLS_TO_DENY] = "cannot be given: it is denied instead",
 	[FALLS_TO_ALERT] = "cannot be given: it is reported as an alert, and goes on",
 	[FALLS_UNSEEN] = "cannot be given: the operation is not seen on this kernel",
 };
@@ -27,8 +25,6 @@ static const enum shortfall shortfalls[TIER_COUNT][VERDICT_COUNT] = {
 		       [VERDICT_DENY] = FALLS_UNSEEN,
 		       [VERDICT_KILL] = FALLS_UNSEEN},
 	[TIER_SIGNAL] = {[VERDICT_HOLD] = FALLS_TO_ALERT, [VERDICT_DENY] = FALLS_TO_ALERT, [VERDICT_KILL] = FALLS_LATE},
-	[TIER_UPROBE] = {[VERDICT_HOLD] = FALLS_TO_ALERT, [VERDICT_DENY] = FALLS_TO_ALERT},
-	[TIER_LSM] = {[VERDICT_HOLD] = FALLS_TO_DENY},
 };
 
 /* The ops of `ops` whose tier is `tier`, by name, with commas. */

@@ -10,8 +10,11 @@
 #include "degraded.h"
 #include "libpq.h"
 #include "opts.h"
+#include "refuse.h"
 #include "selftest.h"
 #include "source_ring.h"
+#include "stake.h"
+#include "tell.h"
 #include "workspace.h"
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
@@ -29,7 +32,8 @@ struct engine {
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
 	struct libpq_set *libraries;
-	sd_event_source *ready, *more, *tick;
+	struct stakes *stakes;
+	sd_event_source *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
 	struct degraded degraded;
@@ -76,6 +80,51 @@ static int act_resume(const struct actor *actor, void *userdata)
 	return action_signal(&actor->process, SIGCONT);
 }
 
+static int act_refuse(const struct event *event, void *userdata)
+{
+	(void)userdata;
+	return refuse_call(event);
+}
+
+static int act_grant(const struct grant_key *key, const struct grant *grant, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return guard_grant(engine->guard, key, grant);
+}
+
+static void act_revoke(const struct grant_key *key, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	guard_revoke(engine->guard, key);
+}
+
+static void act_drop_held(const struct actor *actor, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	guard_drop_held(engine->guard, actor);
+}
+
+static void act_weigh(const struct hold *hold, void *userdata)
+{
+	struct engine *engine = userdata;
+	const struct program *program = hold->process->program;
+
+	if (engine->stakes && program && hold->op != OP_SQL && hold->op != OP_EXEC)
+		stakes_begin(engine->stakes, hold->number, &hold->process->id, program->args);
+}
+
+static void act_tell(const struct process_id *process, const char *line, size_t length, void *userdata)
+{
+	int error = tell_process(process, line, length);
+
+	(void)userdata;
+	if (error)
+		log_debug("process %u is not told: %s", process->pid, strerror(-error));
+}
+
 static int probe_library(const struct libpq_library *library, void *userdata)
 {
 	struct engine *engine = userdata;
@@ -91,7 +140,9 @@ static void act_mapped(const struct event *event, void *userdata)
 	struct libpq_wanted wanted = {event->map.dev, event->map.ino, name.data, name.length};
 
 	if (event->map.flags & MAP_STOPPED) {
-		action_signal(&actor->process, SIGCONT);
+		/* A program that is held at its start maps its libraries all the same. */
+		if (!holds_waits(pipeline_holds(engine->pipeline), &actor->process))
+			action_signal(&actor->process, SIGCONT);
 		return;
 	}
 	/* Of a file that could not be looked at the next mapping tells again. */
@@ -160,6 +211,9 @@ static int load_policy(struct engine *engine, struct policy **ret_policy)
 
 	if (engine->options.policy_path)
 		error = policy_load_file(engine->options.policy_path, engine->agents, generation, &policy, &errors);
+	else if (engine->options.policy_text)
+		error = policy_load_text(engine->options.policy_text, strlen(engine->options.policy_text),
+					 "policy of the dry run", engine->agents, generation, &policy, &errors);
 	else
 		error = policy_load_builtin(engine->agents, generation, &policy, &errors);
 	policy_errors_print(&errors, stderr);
@@ -290,6 +344,38 @@ static bool take_record(struct engine *engine)
 	return true;
 }
 
+/* Wakes us when the next question's deadline is over. */
+static void arm_deadline(struct engine *engine)
+{
+	uint64_t next = holds_next(pipeline_holds(engine->pipeline));
+
+	if (!engine->deadline)
+		return;
+	if (next != UINT64_MAX)
+		sd_event_source_set_time(engine->deadline, next / 1000 + 1);
+	sd_event_source_set_enabled(engine->deadline, next == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
+}
+
+static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	(void)source;
+	(void)usec;
+	holds_expire(pipeline_holds(engine->pipeline), now_ns(CLOCK_BOOTTIME));
+	sinks_flush(engine->options.sinks);
+	arm_deadline(engine);
+	return 0;
+}
+
+static void on_stake(uint32_t number, const struct hold_stake *stake, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	pipeline_set_stake(engine->pipeline, number, stake, now_ns(CLOCK_BOOTTIME));
+	sinks_flush(engine->options.sinks);
+}
+
 /* Whether operations succeed is learned while a session lives; see guard_arm_results. */
 static void arm_results(struct engine *engine)
 {
@@ -316,6 +402,7 @@ static void work(struct engine *engine, uint64_t nanoseconds)
 			break;
 	}
 	sinks_flush(engine->options.sinks);
+	arm_deadline(engine);
 	if (engine->waiting)
 		sd_event_source_set_enabled(engine->more, SD_EVENT_ONESHOT);
 }
@@ -559,6 +646,12 @@ static int open_pipeline(struct engine *engine)
 	struct pipeline_actions actions = {.read_text = act_read_text,
 					   .kill = act_kill,
 					   .resume = act_resume,
+					   .refuse = act_refuse,
+					   .grant = act_grant,
+					   .revoke = act_revoke,
+					   .drop_held = act_drop_held,
+					   .weigh = act_weigh,
+					   .tell = act_tell,
 					   .mapped = act_mapped,
 					   .outer_function = act_outer_function,
 					   .read_connection = act_read_connection,
@@ -590,6 +683,15 @@ static int watch_ring(struct engine *engine, sd_event *event)
 	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
 	if (error < 0)
 		return error;
+	error = sd_event_add_time(event, &engine->deadline, CLOCK_BOOTTIME, 0, 1, on_deadline, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->deadline, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
+	/* Without it a question tells of the one operation only. */
+	if (stakes_new(event, on_stake, engine, &engine->stakes))
+		log_warning("what is at stake in holds cannot be counted");
 	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
 	if (error < 0)
 		return error;
@@ -704,6 +806,8 @@ void engine_free(struct engine *engine)
 	sd_event_source_disable_unref(engine->ready);
 	sd_event_source_disable_unref(engine->more);
 	sd_event_source_disable_unref(engine->tick);
+	sd_event_source_disable_unref(engine->deadline);
+	stakes_free(engine->stakes);
 	source_ring_stop(engine->source);
 	while ((batch = engine->waiting)) {
 		engine->waiting = batch->next;
@@ -806,6 +910,53 @@ int engine_register(struct engine *engine, const struct engine_session *request,
 		*ret_id = process->session;
 	snapshot_free(&snapshot);
 	return error;
+}
+
+/* --- holds --- */
+
+json_t *engine_pending(struct engine *engine)
+{
+	catch_up(engine);
+	return pipeline_pending(engine->pipeline, now_ns(CLOCK_BOOTTIME));
+}
+
+int engine_decide(struct engine *engine, uint32_t number, const struct hold_decision *decision,
+		  const struct reviewer *by, const char *reason)
+{
+	int error = pipeline_decide(engine->pipeline, number, decision, by, reason, now_ns(CLOCK_BOOTTIME));
+
+	sinks_flush(engine->options.sinks);
+	arm_deadline(engine);
+	return error;
+}
+
+size_t engine_release(struct engine *engine)
+{
+	size_t count = holds_release(pipeline_holds(engine->pipeline), now_ns(CLOCK_BOOTTIME));
+
+	sinks_flush(engine->options.sinks);
+	arm_deadline(engine);
+	return count;
+}
+
+const struct session *engine_session_of(struct engine *engine, pid_t pid)
+{
+	static struct session unknown = {.text_id = "(not known)"};
+	struct process_id process;
+	struct session_id id;
+	struct session *session;
+
+	if (guard_find_task(engine->guard, (uint32_t)pid, &process, &id))
+		return NULL;
+	session = sessions_find(pipeline_sessions(engine->pipeline), &id);
+	return session ? session : &unknown;
+}
+
+void engine_refuse_review(struct engine *engine, uint32_t number, const struct hold_decision *decision,
+			  const struct reviewer *by, const char *why)
+{
+	pipeline_refuse_review(engine->pipeline, number, decision, by, why, now_ns(CLOCK_BOOTTIME));
+	sinks_flush(engine->options.sinks);
 }
 
 /* --- telling --- */

@@ -17,7 +17,8 @@ struct engine;
 #define ENGINE_OWN_FILES_MAX 4
 
 struct engine_options {
-	const char *policy_path; /* NULL: the built-in policy */
+	const char *policy_path; /* NULL: policy_text, else the built-in policy */
+	const char *policy_text; /* may be NULL */
 	bool observe; /* mode observe, whatever the policy says */
 	bool tracepoints;
 	size_t ring_bytes; /* 0: the default */
@@ -65,6 +66,21 @@ int engine_register(struct engine *engine, const struct engine_session *request,
 json_t *engine_status(struct engine *engine);
 json_t *engine_sessions(struct engine *engine);
 json_t *engine_policy(struct engine *engine);
+
+/* --- holds --- */
+
+/* {"holds":[...]}: a new reference. */
+json_t *engine_pending(struct engine *engine);
+/* Answers a question: see holds_decide. */
+int engine_decide(struct engine *engine, uint32_t number, const struct hold_decision *decision,
+		  const struct reviewer *by, const char *reason);
+/* Answers every open question by its rule's on_timeout; how many. */
+size_t engine_release(struct engine *engine);
+/* The session that a process belongs to, as the kernel has it; NULL: none. */
+const struct session *engine_session_of(struct engine *engine, pid_t pid);
+/* Tells of somebody who tried to decide and may not. */
+void engine_refuse_review(struct engine *engine, uint32_t number, const struct hold_decision *decision,
+			  const struct reviewer *by, const char *why);
 
 struct pipeline *engine_pipeline(struct engine *engine);
 const struct guard_tier *engine_tiers(struct engine *engine);

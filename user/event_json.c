@@ -889,7 +889,7 @@ static void add_source(struct buffer *buffer, const struct record_op *op)
 static const struct flag_name op_notes[] = {
 	{OP_UNCERTAIN, "uncertain"},   {OP_BY_NEW_PATH, "by-new-path"}, {OP_ANCESTOR, "ancestor"},
 	{OP_CONSULT, "consulted"},     {OP_IO_URING, "io_uring"},	{OP_COMPAT, "32-bit"},
-	{OP_NOT_LOST, "nothing-lost"}, {OP_SELF, "guards-itself"},
+	{OP_NOT_LOST, "nothing-lost"}, {OP_HELD_BEFORE, "held-before"}, {OP_SELF, "guards-itself"},
 };
 
 static const char *enforced_of(const struct op_report *report, uint32_t flags)
@@ -914,8 +914,11 @@ static void add_enforcement(struct buffer *buffer, const struct op_report *repor
 
 	if (enforced)
 		json_add_member(buffer, "enforced", span_of(enforced));
+	if (flags & (OP_APPROVED | OP_REFUSED))
+		buffer_text(buffer, flags & OP_APPROVED ? ",\"answer\":\"approved\"" : ",\"answer\":\"refused\"");
 	if (report->verdict > VERDICT_ALERT)
-		buffer_text(buffer, flags & OP_ACTED || report->acted ? ",\"acted\":true" : ",\"acted\":false");
+		buffer_text(buffer,
+			    flags & (OP_ACTED | OP_HELD) || report->acted ? ",\"acted\":true" : ",\"acted\":false");
 	if (flags & OP_JUDGED_LATE)
 		add_literal(buffer, ",\"late\":true");
 	add_flags(buffer, ",\"notes\":[", flags, op_notes, ARRAY_SIZE(op_notes));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "event_line.h"
 
+#include "hold_line.h"
 #include "types.h"
 
 #define STATEMENT_SHOWN 160 /* bytes of a SQL statement or of arguments that a line shows */
@@ -365,6 +366,8 @@ static void line_op(const struct line *line, const json_t *event)
 	}
 	if (number_of(event, "hold", &hold))
 		buffer_format(buffer, "  hold %lld", (long long)hold);
+	if (text_of(event, "answer"))
+		buffer_format(buffer, "  (%s)", text_of(event, "answer"));
 	add_enforcement(buffer, event);
 	if (json_is_true(json_object_get(event, "late")))
 		buffer_text(buffer, "  (judged after the call)");
@@ -470,6 +473,73 @@ static void line_loss(const struct line *line, const json_t *event)
 	buffer_text(line->buffer, "); verdicts were given all the same");
 }
 
+/* --- holds --- */
+
+/* A question that was opened says what to do; one that is answered, what became of it. */
+static void line_hold(const struct line *line, const json_t *event)
+{
+	const char *change = text_of(event, "change"), *state = text_of(event, "state");
+	struct buffer *buffer = line->buffer;
+	int64_t number = 0;
+
+	number_of(event, "hold", &number);
+	begin_colour(line, "\033[1;33m");
+	buffer_format(buffer, "hold %lld", (long long)number);
+	end_colour(line);
+	if (change && streq(change, "opened")) {
+		buffer_text(buffer, " waits for an answer, ");
+		hold_add_deadline(buffer, event);
+		buffer_format(buffer, ": reprieve approve %lld, or reprieve deny %lld", (long long)number,
+			      (long long)number);
+		return;
+	}
+	buffer_text(buffer, ": ");
+	if (change && streq(change, "stake")) {
+		hold_add_stake(buffer, event);
+		buffer_text(buffer, " at stake");
+		return;
+	}
+	line_add_text(buffer, state ? state : "?");
+	if (json_is_true(json_object_get(event, "killed")))
+		buffer_text(buffer, ", the process was killed");
+	buffer_text(buffer, "  ");
+	hold_add_what(buffer, event);
+	add_who(buffer, event);
+}
+
+static void line_review(const struct line *line, const json_t *event)
+{
+	const json_t *by = json_object_get(event, "by");
+	const char *answer = text_of(event, "answer"), *user = text_of(by, "user"), *comm = text_of(by, "comm");
+	struct buffer *buffer = line->buffer;
+	int64_t number = 0, pid = 0, uid = 0;
+
+	number_of(event, "hold", &number);
+	number_of(by, "pid", &pid);
+	number_of(by, "uid", &uid);
+	buffer_format(buffer, "hold %lld: ", (long long)number);
+	line_add_text(buffer, answer ? answer : "?");
+	if (text_of(event, "scope")) {
+		buffer_text(buffer, " for ");
+		line_add_text(buffer, text_of(event, "scope"));
+	}
+	buffer_text(buffer, " by ");
+	line_add_text(buffer, user ? user : "");
+	buffer_format(buffer, "%s(uid %lld) with ", user ? " " : "", (long long)uid);
+	line_add_text(buffer, comm ? comm : "?");
+	buffer_format(buffer, "[%lld]", (long long)pid);
+	if (text_of(event, "reason")) {
+		buffer_text(buffer, ": ");
+		add_shortened(buffer, text_of(event, "reason"), STATEMENT_SHOWN);
+	}
+	if (!text_of(event, "refused"))
+		return;
+	begin_colour(line, "\033[1;31m");
+	buffer_text(buffer, "  REFUSED: ");
+	line_add_text(buffer, text_of(event, "refused"));
+	end_colour(line);
+}
+
 static void line_tamper(const struct line *line, const json_t *event)
 {
 	static const struct {
@@ -536,10 +606,8 @@ static const struct {
 	const char *kind;
 	void (*write)(const struct line *line, const json_t *event);
 } kinds[] = {
-	{"op", line_op},
-	{"session", line_session},
-	{"loss", line_loss},
-	{"tamper", line_tamper},
+	{"op", line_op},     {"session", line_session}, {"loss", line_loss},
+	{"hold", line_hold}, {"review", line_review},	{"tamper", line_tamper},
 };
 
 int event_line(const json_t *event, bool colour, struct buffer *buffer)

@@ -1,22 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include "pipeline.h"
+#include "pipeline_internal.h"
 
 #include "judge.h"
-
-struct pipeline {
-	struct pipeline_actions actions;
-	struct agent_registry *agents;
-	struct sinks *sinks;
-	struct sessions *sessions;
-	struct sql_classifier *classifier;
-	struct policy *policy;
-	struct policy *previous; /* some records may still bear its generation */
-	struct event_writer writer;
-	struct buffer line;
-	struct pipeline_counts counts;
-	struct judge_memo memo;
-	struct session_id ignored;
-};
 
 static const char *hook_agent_name(uint32_t agent, void *userdata)
 {
@@ -30,8 +15,7 @@ static bool is_ignored(const struct pipeline *pipeline, const struct session_id 
 	return pipeline->ignored.pid && !memcmp(&pipeline->ignored, id, sizeof(*id));
 }
 
-/* The line in the buffer to everybody. */
-static void give_out(struct pipeline *pipeline, const struct session *session, int op, enum verdict verdict)
+void pipeline_give_out(struct pipeline *pipeline, const struct session *session, int op, enum verdict verdict)
 {
 	sinks_write(pipeline->sinks, pipeline->line.data, pipeline->line.length, op, verdict);
 	if (pipeline->actions.publish)
@@ -55,18 +39,19 @@ static void hook_begun(struct session *session, uint64_t time, void *userdata)
 
 	if (!is_ignored(pipeline, &session->id) &&
 	    !event_json_session(&pipeline->writer, session, false, time, &pipeline->line))
-		give_out(pipeline, session, -1, VERDICT_ALERT);
+		pipeline_give_out(pipeline, session, -1, VERDICT_ALERT);
 }
 
 static void hook_ended(struct session *session, uint64_t time, void *userdata)
 {
 	struct pipeline *pipeline = userdata;
 
+	holds_session_ended(pipeline->holds, &session->id);
 	if (pipeline->actions.session_ended)
 		pipeline->actions.session_ended(session, pipeline->actions.userdata);
 	if (!is_ignored(pipeline, &session->id) &&
 	    !event_json_session(&pipeline->writer, session, true, time, &pipeline->line))
-		give_out(pipeline, session, -1, VERDICT_ALERT);
+		pipeline_give_out(pipeline, session, -1, VERDICT_ALERT);
 }
 
 int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *agents, struct sinks *sinks,
@@ -82,6 +67,8 @@ int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *
 	pipeline->agents = agents;
 	pipeline->sinks = sinks;
 	error = sessions_new(&hooks, &pipeline->sessions);
+	if (!error)
+		error = pipeline_open_holds(pipeline);
 	if (!error)
 		error = event_writer_init(&pipeline->writer, host, clock);
 	if (!error)
@@ -99,6 +86,7 @@ void pipeline_free(struct pipeline *pipeline)
 {
 	if (!pipeline)
 		return;
+	holds_free(pipeline->holds);
 	sessions_free(pipeline->sessions);
 	sql_classifier_free(pipeline->classifier);
 	event_writer_cleanup(&pipeline->writer);
@@ -164,35 +152,68 @@ static void compare(struct pipeline *pipeline, const struct event *event, struct
 		  here.rule);
 }
 
-/* Counts an operation, renders it and gives it out. */
-static int tell_op(struct pipeline *pipeline, const struct event *event, struct process *process,
-		   const struct policy *policy, struct decision decision, const struct event_sql *sql)
+static void count_op(struct pipeline *pipeline, const struct event *event, struct session *session,
+		     enum verdict verdict)
 {
-	struct op_report report = {.event = event, .process = process, .verdict = decision.verdict, .sql = sql};
-	struct session *session = process ? process->session : NULL;
 	enum op op = event_op(event);
+
+	if (!(event_op_flags(event) & OP_HELD_BEFORE)) {
+		pipeline->counts.ops[op] += 1;
+		pipeline->counts.verdicts[verdict] += 1;
+		pipeline->counts.by_op[op][verdict] += 1;
+	}
+	if (session)
+		session_count(session, event, verdict);
+}
+
+/* What is told of one operation. */
+struct telling {
+	struct process *process;
+	const struct policy *policy;
+	struct decision decision;
+	const struct event_sql *sql;
+	struct hold *hold; /* that it stands stopped for; NULL: for none */
+	bool begun; /* that question begins with it */
+};
+
+static uint32_t hold_number(const struct event *event, const struct hold *hold)
+{
+	if (hold)
+		return hold->number;
+	return event->head.kind == RECORD_OP ? event->op.hold : 0;
+}
+
+/* Counts an operation, renders it and gives it out. */
+static int tell_op(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
+{
+	struct op_report report = {.event = event,
+				   .process = telling->process,
+				   .verdict = telling->decision.verdict,
+				   .hold = hold_number(event, telling->hold),
+				   .sql = telling->sql};
+	struct session *session = telling->process ? telling->process->session : NULL;
 	int error;
 
 	report.tier = event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
-	report.rule_unknown = !policy;
+	report.rule_unknown = !telling->policy;
 	if (event->head.kind == RECORD_OP && event->op.flags & OP_SELF)
 		report.rule = "self-protection";
-	else if (policy && decision.rule != RULE_DEFAULT)
-		report.rule = policy_rule_name(policy, decision.rule);
-	if (policy && decision.verdict > VERDICT_ALLOW)
-		report.message = policy_rule_message(policy, decision.rule);
-	pipeline->counts.ops[op] += 1;
-	pipeline->counts.verdicts[decision.verdict] += 1;
-	pipeline->counts.by_op[op][decision.verdict] += 1;
-	if (session)
-		session_count(session, event, decision.verdict);
-	if (!is_wanted(pipeline, op, decision.verdict)) {
+	else if (telling->policy && telling->decision.rule != RULE_DEFAULT)
+		report.rule = policy_rule_name(telling->policy, telling->decision.rule);
+	if (telling->policy && report.verdict > VERDICT_ALLOW)
+		report.message = policy_rule_message(telling->policy, telling->decision.rule);
+	count_op(pipeline, event, session, report.verdict);
+	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
 		event_writer_skip(&pipeline->writer);
 		return 0;
 	}
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
+	if (!error && telling->begun)
+		pipeline_hold_facts(pipeline, telling->hold);
 	if (!error)
-		give_out(pipeline, session, op, decision.verdict);
+		pipeline_give_out(pipeline, session, event_op(event), report.verdict);
+	if (telling->begun)
+		pipeline_hold_begun(pipeline, telling->hold, event->head.time);
 	return error;
 }
 
@@ -227,16 +248,43 @@ static void kill_session(struct pipeline *pipeline, const struct policy *policy,
 	sessions_for_each_process(pipeline->sessions, kill_member, &kill);
 }
 
-static int take_op(struct pipeline *pipeline, const struct event *event, struct process *process)
+/* What was judged in the time of a daemon before this one: its rule may stand in the policy at hand too. */
+static void find_rule(const struct pipeline *pipeline, uint32_t key, struct telling *telling)
 {
-	struct decision kernel = {.rule = event->op.rule, .verdict = event->op.verdict};
-	const struct policy *policy = policy_of(pipeline, event->head.generation);
+	for (size_t i = 0; key && pipeline->policy && i < policy_rule_count(pipeline->policy); i++) {
+		if (policy_image(pipeline->policy)->rules.name_key[i] != key)
+			continue;
+		telling->policy = pipeline->policy;
+		telling->decision.rule = (uint16_t)i;
+	}
+}
+
+static int take_op(struct pipeline *pipeline, struct event *event, struct process *process)
+{
+	struct telling telling = {.process = process,
+				  .policy = policy_of(pipeline, event->head.generation),
+				  .decision = {.rule = event->op.rule, .verdict = event->op.verdict}};
+	uint32_t flags = event->op.flags;
 
 	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
-	if (policy && !(event->op.flags & (OP_HELD_BEFORE | OP_SELF)))
-		compare(pipeline, event, kernel, judge_op(policy, event, &pipeline->memo));
-	kill_session(pipeline, policy, kernel, event->op.flags, process ? process->session : NULL);
-	return tell_op(pipeline, event, process, policy, kernel, NULL);
+	if (!telling.policy)
+		find_rule(pipeline, event->op.rule_key, &telling);
+	else if (!(flags & (OP_HELD_BEFORE | OP_SELF)))
+		compare(pipeline, event, telling.decision, judge_op(telling.policy, event, &pipeline->memo));
+	kill_session(pipeline, telling.policy, telling.decision, flags, process ? process->session : NULL);
+	if (flags & OP_HELD_BEFORE)
+		holds_call_ended(pipeline->holds, event);
+	if (flags & OP_HELD)
+		telling.hold =
+			pipeline_hold(pipeline, event, process, telling.policy, telling.decision, &telling.begun);
+	else if (telling.decision.verdict >= VERDICT_HOLD)
+		pipeline_tell_denied(pipeline, event, process, telling.policy, telling.decision);
+	if (flags & OP_CONSULT) {
+		pipeline->counts.consulted += 1;
+		if (pipeline_refuse(pipeline, event) == VERDICT_KILL)
+			telling.decision.verdict = VERDICT_KILL;
+	}
+	return tell_op(pipeline, event, &telling);
 }
 
 /* The statement in full where the process stands stopped and it can be read; else what the record holds. */
@@ -268,22 +316,33 @@ static void sql_judge_text(struct pipeline *pipeline, const struct event *event,
 	ret_judgement->trust = text.data ? SQL_TRUST_TOO_LONG : SQL_TRUST_UNREADABLE;
 }
 
-/* Ends the wait of a stopped process. The event's flags tell what was done. */
-static void sql_answer(struct pipeline *pipeline, struct event *event, enum verdict verdict)
+/* Ends the wait of a stopped process, or has it wait for a person. The event's flags tell what was done. */
+static void sql_answer(struct pipeline *pipeline, struct event *event, struct telling *telling)
 {
 	struct record_sql *record = &event->sql;
-	int error;
+	enum verdict verdict = telling->decision.verdict;
+	int error = 0;
 
 	pipeline->counts.consulted += 1;
+	if (verdict == VERDICT_HOLD) {
+		telling->hold = pipeline_hold(pipeline, event, telling->process, telling->policy, telling->decision,
+					      &telling->begun);
+		return;
+	}
+	if (verdict == VERDICT_DENY) {
+		pipeline_tell_denied(pipeline, event, telling->process, telling->policy, telling->decision);
+		pipeline_refuse(pipeline, event);
+		return;
+	}
+	if (pipeline->actions.drop_held)
+		pipeline->actions.drop_held(&record->actor, pipeline->actions.userdata);
 	if (verdict == VERDICT_KILL) {
 		error = pipeline->actions.kill ? pipeline->actions.kill(&record->actor, pipeline->actions.userdata) : 0;
 		record->flags |= error ? OP_ACT_FAILED : OP_ACTED;
-		return;
-	}
-	if (verdict >= VERDICT_HOLD)
-		record->flags |= OP_WEAKENED;
-	if (pipeline->actions.resume && pipeline->actions.resume(&record->actor, pipeline->actions.userdata))
+	} else if (!holds_waits(pipeline->holds, &record->actor.process) && pipeline->actions.resume &&
+		   pipeline->actions.resume(&record->actor, pipeline->actions.userdata)) {
 		record->flags |= OP_ACT_FAILED;
+	}
 }
 
 static const char *if_learned(const char *text)
@@ -303,6 +362,7 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 {
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
 	struct decision decision = {.rule = event->sql.rule, .verdict = event->sql.verdict};
+	struct telling telling = {.process = process, .policy = policy};
 	bool clear = event->sql.flags & OP_TEXT_CLEAR;
 	_cleanup_free_ char *text = NULL;
 	struct sql_judgement judgement;
@@ -334,13 +394,15 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 		if (!(event->sql.flags & OP_ACTED))
 			decision = sql_decide(policy, event, &sql);
 	}
+	telling.decision = decision;
+	telling.sql = &sql;
 	if (event->sql.flags & OP_CONSULT)
-		sql_answer(pipeline, event, decision.verdict);
+		sql_answer(pipeline, event, &telling);
 	kill_session(pipeline, policy, decision, event->sql.flags, process ? process->session : NULL);
 	if (pipeline->actions.outer_function)
 		sql.function =
 			libpq_function_name(pipeline->actions.outer_function(&event->sql, pipeline->actions.userdata));
-	error = tell_op(pipeline, event, process, policy, decision, &sql);
+	error = tell_op(pipeline, event, &telling);
 	sql_judgement_done(&judgement);
 	return error;
 }
@@ -350,7 +412,7 @@ static int take_tamper(struct pipeline *pipeline, const struct event *event, str
 	int error = event_json_tamper(&pipeline->writer, event, process, &pipeline->line);
 
 	if (!error)
-		give_out(pipeline, process ? process->session : NULL, -1, VERDICT_DENY);
+		pipeline_give_out(pipeline, process ? process->session : NULL, -1, VERDICT_DENY);
 	return error;
 }
 
@@ -359,7 +421,7 @@ static int take_loss(struct pipeline *pipeline, const struct event *event)
 	int error = event_json_loss(&pipeline->writer, event, &pipeline->line);
 
 	if (!error)
-		give_out(pipeline, NULL, -1, VERDICT_KILL);
+		pipeline_give_out(pipeline, NULL, -1, VERDICT_KILL);
 	return error;
 }
 
@@ -381,11 +443,18 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 
 	if (event_actor(event) && is_ignored(pipeline, &event_actor(event)->session))
 		return 0;
+	/* Before the session hears of it, which may end with this process. */
+	if (event->head.kind == RECORD_EXIT)
+		holds_process_ended(pipeline->holds, &event->exit.actor.process, event->head.time);
 	/* A process that stands stopped is answered even where memory is short. */
 	if (event->head.kind != RECORD_LOSS)
 		error = sessions_apply(pipeline->sessions, event, &process);
 	switch (event->head.kind) {
 	case RECORD_EXEC:
+		if (!(event->exec.flags & EXEC_SNAPSHOT))
+			holds_process_exec(pipeline->holds, &event->exec.actor.process, event->head.time);
+		name_cgroup(pipeline, process);
+		return error;
 	case RECORD_JOIN:
 		name_cgroup(pipeline, process);
 		return error;

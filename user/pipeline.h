@@ -10,6 +10,7 @@
 
 #include "connection.h"
 #include "event_json.h"
+#include "hold_json.h"
 #include "policy.h"
 #include "session.h"
 #include "sinks.h"
@@ -24,6 +25,16 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
+	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). */
+	int (*refuse)(const struct event *event, void *userdata);
+	/* Answers to holds, for the kernel (loader.h). */
+	int (*grant)(const struct grant_key *key, const struct grant *grant, void *userdata);
+	void (*revoke)(const struct grant_key *key, void *userdata);
+	void (*drop_held)(const struct actor *actor, void *userdata);
+	/* Begins to find out what is at stake; pipeline_set_stake() brings it. */
+	void (*weigh)(const struct hold *hold, void *userdata);
+	/* One line for a process, on its own standard error. */
+	void (*tell)(const struct process_id *process, const char *line, size_t length, void *userdata);
 	/* A session maps a file to execute that was not looked at yet (RECORD_MAP). */
 	void (*mapped)(const struct event *event, void *userdata);
 	/* Which function the program called. */
@@ -66,6 +77,20 @@ int pipeline_record(struct pipeline *pipeline, const void *bytes, size_t length)
 struct sessions *pipeline_sessions(struct pipeline *pipeline);
 const struct pipeline_counts *pipeline_counts(const struct pipeline *pipeline);
 void pipeline_set_clock(struct pipeline *pipeline, struct clock clock);
+
+/* --- holds: `now` is in nanoseconds since boot --- */
+
+struct holds *pipeline_holds(struct pipeline *pipeline);
+
+/* holds_decide, with an event that tells who decided. */
+int pipeline_decide(struct pipeline *pipeline, uint32_t number, const struct hold_decision *decision,
+		    const struct reviewer *by, const char *reason, uint64_t now);
+/* Tells that somebody tried to decide who may not, and why not. */
+void pipeline_refuse_review(struct pipeline *pipeline, uint32_t number, const struct hold_decision *decision,
+			    const struct reviewer *by, const char *error, uint64_t now);
+void pipeline_set_stake(struct pipeline *pipeline, uint32_t number, const struct hold_stake *stake, uint64_t now);
+/* {"holds":[...]}: every question that can be answered. A new reference, or NULL. */
+json_t *pipeline_pending(struct pipeline *pipeline, uint64_t now);
 
 /* Records of this session are passed over: the self-test's. */
 void pipeline_ignore(struct pipeline *pipeline, const struct session_id *id);

@@ -1010,6 +1010,11 @@ const char *policy_origin(const struct policy *policy)
 	return policy->origin;
 }
 
+bool policy_tells(const struct policy *policy)
+{
+	return !policy->silent;
+}
+
 const char *policy_text(const struct policy *policy)
 {
 	return policy->text;

@@ -90,7 +90,7 @@ struct policy_agent {
 #define SINK_KEEP_DEFAULT 5
 #define SINK_KEEP_MAX 1000
 
-enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_TYPE_COUNT };
+enum sink_type { SINK_STDOUT, SINK_FILE, SINK_JOURNALD, SINK_SYSLOG, SINK_WEBHOOK, SINK_DESKTOP, SINK_TYPE_COUNT };
 
 struct policy_sink {
 	enum sink_type type;
@@ -125,6 +125,8 @@ void policy_free(struct policy *policy);
 
 const struct policy_image *policy_image(const struct policy *policy);
 const char *policy_origin(const struct policy *policy); /* a path, or "built-in policy" */
+/* Is a process told, on its own standard error, why it is held or denied? */
+bool policy_tells(const struct policy *policy);
 const char *policy_text(const struct policy *policy); /* the source, whole */
 const struct dfa_stats *policy_stats(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);

@@ -59,6 +59,7 @@ struct policy {
 	char *origin, *text;
 	uint32_t generation;
 	uint8_t mode, default_verdict;
+	uint8_t silent; /* processes are not told why they are held or denied */
 
 	struct policy_rule *rules;
 	size_t rule_count;

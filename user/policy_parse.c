@@ -306,6 +306,14 @@ static int parse_verdict(struct loader *loader, const struct yaml_node *value, v
 	return parse_byte_word(loader, value, "action", names, ARRAY_SIZE(names), field);
 }
 
+/* Kept the other way round, so that a policy that says nothing tells. */
+static int parse_tell(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	static const char *const names[] = {"true", "false"};
+
+	return parse_byte_word(loader, value, "tell", names, ARRAY_SIZE(names), field);
+}
+
 static int parse_on_timeout(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	static const char *const names[] = {
@@ -985,6 +993,7 @@ static const struct {
 		       {[SINK_F_PATH] = true}},
 	[SINK_JOURNALD] = {"journald", {}, {}},
 	[SINK_SYSLOG] = {"syslog", {}, {}},
+	[SINK_DESKTOP] = {"desktop", {}, {}},
 	[SINK_WEBHOOK] = {"webhook", {[SINK_F_URL] = true, [SINK_F_SECRET] = true}, {[SINK_F_URL] = true}},
 };
 
@@ -1113,6 +1122,7 @@ static int parse_sinks(struct loader *loader, const struct yaml_node *value, voi
 static const struct field policy_fields[] = {
 	{"version", parse_version, 0, true},
 	{"mode", parse_mode, offsetof(struct policy, mode), false},
+	{"tell", parse_tell, offsetof(struct policy, silent), false},
 	{"default", parse_verdict, offsetof(struct policy, default_verdict), false},
 	{"agents", parse_agents, 0, false},
 	{"rules", parse_rules, 0, false},

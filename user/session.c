@@ -912,10 +912,10 @@ static void event_loss(const struct event *event, uint64_t *ret_files, uint64_t 
 	*ret_bytes = target->size > kept ? target->size - kept : 0;
 }
 
-/* A hold spares nothing yet: the question is open. On the signal tier the operation under way is done. */
+/* A hold spares nothing while the question is open. On the signal tier the operation under way is done. */
 static bool is_spared(const struct event *event, enum verdict verdict)
 {
-	bool refused = verdict > VERDICT_HOLD || event->op.flags & OP_DENIED_INSTEAD;
+	bool refused = verdict > VERDICT_HOLD || event->op.flags & (OP_DENIED_INSTEAD | OP_REFUSED);
 
 	return refused && event->op.flags & OP_ACTED && event->op.tier > TIER_SIGNAL;
 }
@@ -925,10 +925,12 @@ void session_count(struct session *session, const struct event *event, enum verd
 	struct session_totals *totals = &session->totals;
 	uint64_t files, bytes;
 
-	totals->ops[event_op(event)]++;
-	if (verdict < VERDICT_COUNT)
-		totals->verdicts[verdict]++;
-	if (event->head.kind != RECORD_OP)
+	if (!(event_op_flags(event) & OP_HELD_BEFORE)) {
+		totals->ops[event_op(event)]++;
+		if (verdict < VERDICT_COUNT)
+			totals->verdicts[verdict]++;
+	}
+	if (event->head.kind != RECORD_OP || event->op.flags & OP_HELD)
 		return;
 	event_loss(event, &files, &bytes);
 	if (event->op.flags & OP_RESULT_KNOWN && event->op.result >= 0) {
@@ -938,6 +940,17 @@ void session_count(struct session *session, const struct event *event, enum verd
 		totals->files_spared += files;
 		totals->bytes_spared += bytes;
 	}
+}
+
+void session_spare(struct session *session, const struct event *event)
+{
+	uint64_t files, bytes;
+
+	if (event->head.kind != RECORD_OP)
+		return;
+	event_loss(event, &files, &bytes);
+	session->totals.files_spared += files;
+	session->totals.bytes_spared += bytes;
 }
 
 /* ---- requests ---- */

@@ -23,6 +23,8 @@ static inline int64_t clock_real_ns(const struct clock *clock, uint64_t boot_ns)
 	return (int64_t)(boot_ns + (uint64_t)clock->boot_to_real_ns);
 }
 
+#define TOLD_RULES 4
+
 /* What a process runs, shared by all that inherited it at fork; never changed after it was made. */
 struct program {
 	unsigned int refs;
@@ -108,6 +110,7 @@ struct process {
 	uint32_t execs; /* exec records seen */
 	uint32_t omitted; /* dead ancestors that were left out between it and its parent */
 	uint32_t exit_code; /* as wait(2) has it, once it is not alive */
+	uint32_t told[TOLD_RULES]; /* keys of the rules whose denials it was told of; 0: free */
 	uint64_t exited; /* nanoseconds since boot */
 	uint32_t children; /* in this table, dead ones included */
 	/*
@@ -149,8 +152,13 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock);
  */
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process);
 
-/* Counts an operation (RECORD_OP, RECORD_SQL) in its session's totals, with the verdict that stands. */
+/*
+ * Counts an operation (RECORD_OP, RECORD_SQL) in its session's totals, with the verdict that stands. One that was held
+ * has two records: the first counts as an operation, the second as lost or spared.
+ */
 void session_count(struct session *session, const struct event *event, enum verdict verdict);
+/* The same for a held operation that has no second record, since it will never be done. */
+void session_spare(struct session *session, const struct event *event);
 
 /* Borrowed; NULL where it is not known. */
 struct process *sessions_find_process(struct sessions *sessions, const struct process_id *id);

@@ -17,6 +17,8 @@ char *sink_webhook_name(const char *url);
 
 /* The journal: MESSAGE for people, REPRIEVE_EVENT as JSON, REPRIEVE_OP, _VERDICT, _RULE, _SESSION. */
 int sink_journal_new(struct sink_queue **ret_queue);
+/* New holds on the desktops of logged-in users; everything else is passed over. */
+int sink_desktop_new(struct sink_queue **ret_queue);
 /* One datagram for each event to /dev/log, as RFC 3164 has it. */
 int sink_syslog_new(struct sink_queue **ret_queue);
 /* The priority of syslog(3) for a verdict. */

@@ -205,6 +205,8 @@ static int sink_open(struct sink *sink, const struct policy_sink *wanted)
 		return sink_journal_new(&sink->queue);
 	case SINK_SYSLOG:
 		return sink_syslog_new(&sink->queue);
+	case SINK_DESKTOP:
+		return sink_desktop_new(&sink->queue);
 	case SINK_WEBHOOK:
 		return sink_webhook_new(wanted, &sink->queue);
 	default:

@@ -5,6 +5,7 @@
 
 #include "decide.h"
 #include "event.h"
+#include "maps.h"
 
 #define CASES_PER_RUN 64
 
@@ -37,7 +38,8 @@ struct decide_case {
 	struct decision decision;
 	struct facts judged; /* the facts with what the automata added */
 	struct record_op record;
-	char record_rest[256 - sizeof(struct record_op)]; /* strings begin where they begin in the kernel's scratch */
+	char record_rest[RECORD_FIXED_BYTES -
+			 sizeof(struct record_op)]; /* strings begin where they begin in the kernel's scratch */
 	char record_text[2 * PATH_BYTES];
 };
 

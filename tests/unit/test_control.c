@@ -359,7 +359,8 @@ static void test_many_clients(void **state)
 
 static void test_permission(void **state)
 {
-	struct control_peer root = {1, 0, 0, false}, user = {1, 1000, 1000, false}, member = {1, 1000, 1000, true};
+	struct control_peer root = {1, 0, 0, false, -1}, user = {1, 1000, 1000, false, -1};
+	struct control_peer member = {1, 1000, 1000, true, -1};
 	struct fixture *fixture = *state;
 	int fd = join(fixture);
 

@@ -29,21 +29,14 @@ static const struct {
 	 &signal_tiers,
 	 {"rule 'a': alert of rawwrite cannot be given: the operation is not seen on this kernel"}},
 	{"rules:\n- {name: a, op: [unlink, rawwrite], path: [/a/**], action: allow}\n", &signal_tiers, {NULL}},
-	{"rules:\n- {name: a, op: [rename], path: [/a/**], action: hold}\n",
-	 &lsm_tiers,
-	 {"rule 'a': hold of rename on tier lsm cannot be given: it is denied instead"}},
+	{"rules:\n- {name: a, op: [rename], path: [/a/**], action: hold}\n", &lsm_tiers, {NULL}},
 	{"rules:\n- {name: a, op: [rename], path: [/a/**], action: deny}\n", &lsm_tiers, {NULL}},
 	{"rules:\n- {name: s, op: [sql], sql: [drop], action: deny}\n"
 	 "- {name: b, op: [truncate], path: [/a/**], action: deny}\n",
 	 &signal_tiers,
-	 {"rule 's': deny of sql on tier uprobe cannot be given: it is reported as an alert, and goes on",
-	  "rule 'b': deny of truncate on tier signal cannot be given: it is reported as an alert, and goes on"}},
+	 {"rule 'b': deny of truncate on tier signal cannot be given: it is reported as an alert, and goes on"}},
 	{"rules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n", &signal_tiers, {NULL}},
-	{"default: hold\nrules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n",
-	 &lsm_tiers,
-	 {"default: hold of sql on tier uprobe cannot be given: it is reported as an alert, and goes on",
-	  "default: hold of unlink, rmdir, rename, truncate, overwrite, rawwrite on tier lsm cannot be given: "
-	  "it is denied instead"}},
+	{"default: hold\nrules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n", &lsm_tiers, {NULL}},
 	/* In observe mode nothing is stopped, and nobody expects it. */
 	{"mode: observe\nrules:\n- {name: a, op: [delete], path: [/a/**], action: kill}\n", &signal_tiers, {NULL}},
 };

@@ -32,13 +32,15 @@ _reprieve() {
 	[[ $current == = ]] && current=
 	[[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		_reprieve_words "run daemon watch status sessions policy doctor help --help --version"
+		_reprieve_words "run daemon watch status sessions pending approve deny review release policy doctor help --help --version"
 	elif [[ ${words[0]} == policy && $COMP_CWORD -eq 2 ]]; then
 		_reprieve_words "check show test help"
 	elif [[ ${words[0]} == help ]]; then
-		_reprieve_words "run daemon watch status sessions policy doctor"
+		_reprieve_words "run daemon watch status sessions pending approve deny review release policy doctor"
 	elif _reprieve_value "$previous"; then
 		:
+	elif [[ ${words[0]} == approve || ${words[0]} == deny ]] && [[ $current != -* ]]; then
+		_reprieve_words "$(reprieve pending --json 2>/dev/null | sed -n 's/^{"hold":\([0-9]*\).*/\1/p')"
 	elif [[ $current == -* ]]; then
 		[[ ${words[0]} == policy ]] && _reprieve_options policy "${words[1]}" || _reprieve_options "${words[0]}"
 	else

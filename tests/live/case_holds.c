@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Holds: a call stands stopped, somebody decides, and the same call goes on or fails. */
+#include "live.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#define FILES 40
+#define THREAD_FILES 1000 /* as victim_threads has it */
+#define PROCESSES 200
+#define TRIES 400 /* of 50 ms */
+
+/* --- what pends --- */
+
+/* Every line that a command prints, as an array. */
+static json_t *lines_of(const char *const argv[])
+{
+	static char big[4 << 20];
+	json_t *array = json_array();
+	size_t length = 0;
+	ssize_t got;
+	int output, status;
+	pid_t pid = start_in(NULL, argv, &output);
+
+	while ((got = read(output, big + length, sizeof(big) - 1 - length)) > 0)
+		length += (size_t)got;
+	big[length] = '\0';
+	close(output);
+	waitpid(pid, &status, 0);
+	for (char *rest = big, *line; (line = strsep(&rest, "\n"));) {
+		json_t *object = *line == '{' ? json_loads(line, JSON_ALLOW_NUL, NULL) : NULL;
+
+		if (object)
+			json_array_append_new(array, object);
+	}
+	return array;
+}
+
+/* Those of the sessions of this case. */
+static json_t *pending(struct live *live)
+{
+	json_t *all = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", live->daemon.socket));
+	json_t *mine = json_array(), *hold;
+	size_t i;
+
+	json_array_foreach (all, i, hold)
+		if (!strcmp(member_text(hold, "session.name"), live->row->name))
+			json_array_append(mine, hold);
+	json_decref(all);
+	return mine;
+}
+
+/* Waits until so many calls of this case stand stopped. */
+static json_t *wait_pending(struct live *live, size_t wanted)
+{
+	json_t *holds = NULL;
+
+	for (int i = 0; i < TRIES; i++) {
+		json_decref(holds);
+		holds = pending(live);
+		if (json_array_size(holds) == wanted)
+			return holds;
+		usleep(50000);
+	}
+	fail("%zu holds instead of %zu: %s; %s", json_array_size(holds), wanted, dump(holds),
+	     read_text(live->daemon.errors));
+}
+
+static json_t *wait_hold(struct live *live)
+{
+	return json_array_get(wait_pending(live, 1), 0);
+}
+
+static const char *number_of(json_t *hold)
+{
+	return text("%lld", json_integer_value(member(hold, "hold")));
+}
+
+static void decide(struct live *live, const char *command, json_t *hold, const char *option)
+{
+	struct outcome outcome = run(live->reprieve, command, "--socket", live->daemon.socket, number_of(hold), option);
+
+	check(!outcome.status, "%s %s: exit status %d: %s", command, number_of(hold), outcome.status, outcome.output);
+}
+
+/* A command as a session that this case waits for later. */
+#define begin(live, ret_output, ...)                                                                                 \
+	start_in(NULL,                                                                                               \
+		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, "--", \
+		      __VA_ARGS__),                                                                                  \
+		 ret_output)
+
+static char state_of(pid_t pid)
+{
+	FILE *file = fopen(text("/proc/%d/stat", (int)pid), "re");
+	char line[512] = "", *after;
+
+	if (!file || !fgets(line, sizeof(line), file))
+		return '?';
+	fclose(file);
+	after = strrchr(line, ')');
+	return after ? after[2] : '?';
+}
+
+static pid_t pid_of(json_t *hold)
+{
+	return (pid_t)json_integer_value(member(hold, "process.pid"));
+}
+
+static json_t *events_of_kind(struct live *live, const char *kind, const char *name, const char *value)
+{
+	json_t *all = events(live), *chosen = json_array(), *event;
+	size_t i;
+
+	json_array_foreach (all, i, event)
+		if (!strcmp(member_text(event, "kind"), kind) && (!name || !strcmp(member_text(event, name), value)) &&
+		    !strcmp(member_text(event, "session.name"), live->row->name))
+			json_array_append(chosen, event);
+	json_decref(all);
+	return chosen;
+}
+
+/* --- the scene: rm -rf alert/temp ask/uploads --- */
+
+static void make_scene(struct live *live)
+{
+	make_many(path_of(live, "alert/temp"), 3);
+	make_many(path_of(live, "ask/uploads"), FILES);
+	make_many(path_of(live, "ask/uploads/a"), FILES);
+	make_many(path_of(live, "ask/uploads/b"), FILES);
+}
+
+static int files_left(struct live *live)
+{
+	return count_files(path_of(live, "ask/uploads/a")) + count_files(path_of(live, "ask/uploads/b")) +
+	       count_files(path_of(live, "ask/uploads"));
+}
+
+static pid_t begin_scene(struct live *live, json_t **ret_hold, int *ret_output)
+{
+	pid_t pid;
+
+	make_scene(live);
+	pid = begin(live, ret_output, "rm", "-rf", "alert/temp", "ask/uploads");
+	*ret_hold = wait_hold(live);
+	return pid;
+}
+
+/* The first operand is gone, the second is whole; and what is asked tells all of it. */
+static void expect_question(struct live *live, json_t *hold)
+{
+	json_t *args = member(hold, "process.args");
+
+	check(!exists(path_of(live, "alert/temp")), "what was allowed was not done");
+	check(files_left(live) == 3 * FILES + 2, "%d entries are left before the answer", files_left(live));
+	expect_text(hold, "state", "open");
+	expect_text(hold, "rule", "ask");
+	expect_text(hold, "message", "Ask first.");
+	check(has_text(args, "-rf") && has_text(args, "ask/uploads"), "arguments: %s", dump(args));
+	for (int i = 0; i < TRIES && json_is_true(member(hold, "stake.at_least")); i++) {
+		usleep(50000);
+		hold = wait_hold(live);
+	}
+	expect_number(hold, "stake.directories", 3);
+	expect_number(hold, "stake.files", 3 * FILES);
+}
+
+static void run_scene_deny(struct live *live)
+{
+	struct outcome outcome;
+	json_t *hold, *ops, *event;
+	int output, refused = 0;
+	size_t i;
+	pid_t pid = begin_scene(live, &hold, &output);
+
+	expect_question(live, hold);
+	decide(live, "deny", hold, NULL);
+	outcome = finish(pid, output);
+	check(outcome.status == 1, "rm ends with %d: %s", outcome.status, outcome.output);
+	check(strstr(outcome.output, "Operation not permitted"), "rm says: %s", outcome.output);
+	check(strstr(outcome.output,
+		     text("reprieve: held: rule 'ask' (hold %s): Ask first. Waiting for a person", number_of(hold))) &&
+		      strstr(outcome.output,
+			     text("reprieve: denied: rule 'ask' (hold %s): Ask first.", number_of(hold))),
+	      "it was not told why: %s", outcome.output);
+	check(files_left(live) == 3 * FILES + 2, "%d entries are left", files_left(live));
+	wait_pending(live, 0);
+	ops = ops_of(live, pid);
+	json_array_foreach (ops, i, event)
+		refused += !strcmp(member_text(event, "answer"), "refused");
+	check(refused >= 3 * FILES, "%d refusals were told", refused);
+	check(json_array_size(events_of_kind(live, "hold", "change", "opened")) == 1, "more than one question");
+	event = json_array_get(events_of_kind(live, "review", NULL, NULL), 0);
+	expect_text(event, "answer", "deny");
+	expect_number(event, "by.uid", 0);
+	event = json_array_get(events_of_kind(live, "session", "change", "end"), 0);
+	expect_number(event, "totals.files_spared", 3 * FILES);
+	expect_number(event, "totals.files_lost", has_results(live, "unlink") ? 3 : 0);
+}
+
+static void run_scene_approve(struct live *live)
+{
+	struct outcome outcome;
+	json_t *hold, *event;
+	int output;
+	pid_t pid = begin_scene(live, &hold, &output);
+
+	expect_question(live, hold);
+	decide(live, "approve", hold, NULL);
+	outcome = finish(pid, output);
+	check(!outcome.status, "rm ends with %d: %s", outcome.status, outcome.output);
+	check(!exists(path_of(live, "ask/uploads")), "something is left");
+	wait_pending(live, 0);
+	check(json_array_size(events_of_kind(live, "hold", "change", "opened")) == 1, "more than one question");
+	event = json_array_get(events_of_kind(live, "session", "change", "end"), 0);
+	expect_number(event, "totals.ops.unlink", 3 * FILES + 3);
+	expect_number(event, "totals.files_lost", has_results(live, "unlink") ? 3 * FILES + 3 : 0);
+	expect_number(event, "totals.files_spared", 0);
+}
+
+static void run_kill(struct live *live)
+{
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid = begin_scene(live, &hold, &output);
+
+	decide(live, "deny", hold, "--kill");
+	outcome = finish(pid, output);
+	check(outcome.status == KILLED, "rm ends with %d: %s", outcome.status, outcome.output);
+	check(files_left(live) == 3 * FILES + 2, "%d entries are left", files_left(live));
+	wait_pending(live, 0);
+}
+
+/* --- without an answer --- */
+
+static void run_timeout(struct live *live)
+{
+	const char *file = path_of(live, "short/f");
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid;
+
+	make_file(file, "x");
+	pid = begin(live, &output, "sh", "-c",
+		    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
+	wait_hold(live);
+	for (int i = 0; i < TRIES; i++) {
+		hold = wait_hold(live);
+		if (strcmp(member_text(hold, "state"), "open"))
+			break;
+		usleep(50000);
+	}
+	expect_text(hold, "state", "timed-out");
+	check(exists(file), "the file is gone without an answer");
+	decide(live, "approve", hold, NULL);
+	make_file("go", "");
+	outcome = finish(pid, output);
+	check(strstr(outcome.output, "first 1") && strstr(outcome.output, "Nobody answered"), "the first try: %s",
+	      outcome.output);
+	check(!outcome.status && !exists(file), "the second try: %d, %s", outcome.status, outcome.output);
+	wait_pending(live, 0);
+}
+
+static void run_killed(struct live *live)
+{
+	json_t *hold;
+	int output;
+	pid_t pid = begin_scene(live, &hold, &output);
+
+	kill(pid_of(hold), SIGKILL);
+	finish(pid, output);
+	wait_pending(live, 0);
+	check(files_left(live) == 3 * FILES + 2, "%d entries are left", files_left(live));
+	check(json_array_size(events_of_kind(live, "hold", "state", "gone")) == 1, "its end is not told");
+}
+
+/* Somebody else's SIGCONT is no answer. */
+static void run_sigcont(struct live *live)
+{
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid = begin_scene(live, &hold, &output);
+
+	for (int i = 0; i < 20; i++) {
+		kill(pid_of(hold), SIGCONT);
+		usleep(20000);
+	}
+	usleep(500000);
+	check(state_of(pid_of(hold)) == 'T', "the process is in state %c", state_of(pid_of(hold)));
+	check(files_left(live) == 3 * FILES + 2, "%d entries are left", files_left(live));
+	hold = wait_hold(live);
+	decide(live, "approve", hold, NULL);
+	outcome = finish(pid, output);
+	check(!outcome.status && !exists(path_of(live, "ask/uploads")), "rm: %d, %s", outcome.status, outcome.output);
+}
+
+/* --- how far an answer reaches --- */
+
+static void run_once(struct live *live)
+{
+	const char *first = path_of(live, "ask/1"), *second = path_of(live, "ask/2");
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	make_file(first, "x");
+	make_file(second, "x");
+	pid = begin(live, &output, "rm", first, second);
+	decide(live, "approve", wait_hold(live), "--once");
+	for (int i = 0; i < TRIES && exists(first); i++)
+		usleep(50000);
+	check(!exists(first), "the first file is still there");
+	decide(live, "deny", wait_hold(live), NULL);
+	outcome = finish(pid, output);
+	check(outcome.status == 1 && exists(second), "rm: %d, %s", outcome.status, outcome.output);
+}
+
+static void run_for(struct live *live)
+{
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	make_many(path_of(live, "ask/d"), 3);
+	pid = begin(live, &output, "sh", "-c", "rm ask/d/f000000; rm ask/d/f000001; exec rm ask/d/f000002");
+	decide(live, "approve", wait_hold(live), "--for=10m");
+	outcome = finish(pid, output);
+	check(!outcome.status && !count_files(path_of(live, "ask/d")), "sh: %d, %s", outcome.status, outcome.output);
+	wait_pending(live, 0);
+	check(json_array_size(events_of_kind(live, "hold", "change", "opened")) == 1, "it was asked again");
+}
+
+static void run_threads(struct live *live)
+{
+	const char *dir = path_of(live, "ask/d");
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid;
+
+	make_many(dir, THREAD_FILES);
+	pid = begin(live, &output, text("%s/victim_threads", live->victims), dir, "8");
+	hold = wait_hold(live);
+	usleep(300000);
+	check(count_files(dir) == THREAD_FILES, "%d files are left before the answer", count_files(dir));
+	decide(live, "approve", hold, NULL);
+	outcome = finish(pid, output);
+	check(!outcome.status && !count_files(dir), "%d files are left: %s", count_files(dir), outcome.output);
+	wait_pending(live, 0);
+}
+
+/* Only the fourth within the window is held; it stays so when the window is over. */
+static void run_rate(struct live *live)
+{
+	const char *dir = path_of(live, "many");
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid;
+
+	make_many(dir, 10);
+	pid = begin(live, &output, "rm", "-rf", "many");
+	hold = wait_hold(live);
+	check(count_files(dir) == 7, "%d files are left", count_files(dir));
+	sleep(11);
+	kill(pid_of(hold), SIGCONT);
+	usleep(500000);
+	check(count_files(dir) == 7, "%d files are left when the window is over", count_files(dir));
+	decide(live, "deny", wait_hold(live), NULL);
+	outcome = finish(pid, output);
+	check(outcome.status == 1, "rm: %d, %s", outcome.status, outcome.output);
+	check(!json_integer_value(member(daemon_ask(live, &live->daemon, "status"), "mismatches")), "a mismatch");
+}
+
+/* --- many --- */
+
+#define BATCH 20
+
+static void approve_batch(struct live *live, json_t *holds, const int *order)
+{
+	const char *words[BATCH + 8] = {live->reprieve, "approve", "--socket", live->daemon.socket};
+	struct outcome outcome;
+
+	for (int i = 0; i < BATCH; i++)
+		words[4 + i] = strdup(number_of(json_array_get(holds, (size_t)order[i])));
+	outcome = run_in(NULL, words);
+	check(!outcome.status, "approve: %d, %s", outcome.status, outcome.output);
+}
+
+static void run_many(struct live *live)
+{
+	const char *dir = path_of(live, "ask/d");
+	int order[PROCESSES], output;
+	struct outcome outcome;
+	json_t *holds;
+	pid_t pid;
+
+	make_many(dir, PROCESSES);
+	pid = begin(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
+	holds = wait_pending(live, PROCESSES);
+	check(count_files(dir) == PROCESSES, "%d files are left before the answers", count_files(dir));
+	srand(3);
+	for (int i = 0; i < PROCESSES; i++) {
+		int other = rand() % (i + 1);
+
+		order[i] = order[other];
+		order[other] = i;
+	}
+	for (int i = 0; i < PROCESSES; i += BATCH)
+		approve_batch(live, holds, order + i);
+	outcome = finish(pid, output);
+	check(!outcome.status, "sh: %d, %s", outcome.status, outcome.output);
+	check(!count_files(dir), "%d files are left", count_files(dir));
+	wait_pending(live, 0);
+}
+
+/* --- who may not decide --- */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	return connect(fd, (struct sockaddr *)&address, sizeof(address)) ? -1 : fd;
+}
+
+static void send_approval(int fd, const char *number)
+{
+	char line[4096];
+	ssize_t length;
+
+	dprintf(fd, "{\"v\":1,\"command\":\"approve\",\"hold\":%s}\n", number);
+	length = read(fd, line, sizeof(line) - 1);
+	line[length > 0 ? length : 0] = '\0';
+	printf("%s", line);
+	fflush(stdout);
+}
+
+/* approve-held REPRIEVE SOCKET FILE NUMBER-FILE: removes FILE in a child, and tries to approve that, as root. */
+static int act_approve_held(int argc, char **argv)
+{
+	char number[32] = "";
+	int ends[2], fd, status;
+	pid_t child = argc < 5 ? -1 : fork();
+	FILE *file;
+
+	if (child < 0)
+		return 2;
+	if (!child)
+		_exit(unlink(argv[3]) ? 1 : 0);
+	while (access(argv[4], F_OK))
+		usleep(20000);
+	usleep(20000);
+	file = fopen(argv[4], "r");
+	if (!file || !fgets(number, sizeof(number), file))
+		return 2;
+	system(text("%s approve --socket %s %s 2>&1; %s release --socket %s 2>&1", argv[1], argv[2], number, argv[1],
+		    argv[2]));
+	/* By a connection whose maker is gone when the request comes. */
+	if (pipe(ends) || (fd = connect_to(argv[2])) < 0)
+		return 3;
+	close(fd);
+	if (!fork()) {
+		fd = connect_to(argv[2]);
+		if (!fork()) {
+			usleep(500000);
+			send_approval(fd, number);
+			_exit(0);
+		}
+		_exit(0);
+	}
+	sleep(2);
+	waitpid(child, &status, 0);
+	return WEXITSTATUS(status);
+}
+
+static void run_self_approval(struct live *live)
+{
+	const char *file = path_of(live, "ask/f"), *number_file = path_of(live, "number");
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid;
+
+	make_file(file, "x");
+	pid = begin(live, &output, live->self, "--act", "approve-held", live->reprieve, live->daemon.socket, file,
+		    number_file);
+	hold = wait_hold(live);
+	make_file(text("%s.new", number_file), number_of(hold));
+	rename(text("%s.new", number_file), number_file);
+	sleep(live->vm ? 6 : 3);
+	check(exists(file), "the session approved its own hold");
+	decide(live, "deny", wait_hold(live), NULL);
+	outcome = finish(pid, output);
+	check(outcome.status == 1 && exists(file), "the unlink ends with %d: %s", outcome.status, outcome.output);
+	check(strstr(outcome.output, "no process of a session decides on holds"), "approve was answered: %s",
+	      outcome.output);
+	check(strstr(outcome.output, "\"ok\":false"), "the orphan was answered: %s", outcome.output);
+	check(json_array_size(events_of_kind(live, "review", "refused", "it belongs to a session")) >= 1,
+	      "the attempt is not told: %s", dump(events_of_kind(live, "review", NULL, NULL)));
+}
+
+static void run_no_such(struct live *live)
+{
+	struct outcome outcome = run(live->reprieve, "approve", "--socket", live->daemon.socket, "4000000000");
+
+	check(outcome.status == 1 && strstr(outcome.output, "no hold 4000000000"), "%d: %s", outcome.status,
+	      outcome.output);
+	check(run(live->reprieve, "deny", "--socket", live->daemon.socket, "x").status == 2, "deny x");
+}
+
+/* --- without a daemon --- */
+
+static void run_alone(struct live *live)
+{
+	const char *socket = path_of(live, "alone.sock"), *policy = path_of(live, "policy.yaml");
+	const char *file = path_of(live, "mine/f");
+	json_t *holds = NULL;
+	struct outcome outcome;
+	char early[4096] = "";
+	int output;
+	pid_t pid;
+
+	make_file(file, "x");
+	make_file(policy, text("version: 1\nrules:\n  - {name: mine, op: [delete], path: [\"%s/mine/**\"], "
+			       "action: hold, timeout: 120s}\n",
+			       live->dir));
+	pid = start_in(NULL, ARGV(live->reprieve, "run", "--socket", socket, "--policy", policy, "--", "rm", file),
+		       &output);
+	for (int i = 0; i < TRIES * 5 && !json_array_size(holds); i++) {
+		usleep(50000);
+		check(!waitpid(pid, NULL, WNOHANG), "it ended by itself: %s",
+		      (read(output, early, sizeof(early) - 1), early));
+		/* Each question takes time from the start of the guard, which is slow in a virtual machine. */
+		if (!exists(socket))
+			continue;
+		json_decref(holds);
+		holds = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", socket));
+	}
+	check(json_array_size(holds) == 1 && exists(file), "holds: %s", dump(holds));
+	outcome = run(live->reprieve, "approve", "--socket", socket, number_of(json_array_get(holds, 0)));
+	check(!outcome.status, "approve: %s", outcome.output);
+	outcome = finish(pid, output);
+	check(!outcome.status && !exists(file), "rm: %d, %s", outcome.status, outcome.output);
+	check(strstr(outcome.output, "waits for an answer"), "it is not told how to answer: %s", outcome.output);
+}
+
+static void run_dry_run(struct live *live)
+{
+	struct outcome outcome;
+
+	make_many(path_of(live, "tree/a"), 5);
+	make_file(path_of(live, "tree/b"), "four");
+	outcome = run(live->reprieve, "run", "--dry-run", "--socket", path_of(live, "dry.sock"), "--", "rm", "-rf",
+		      "tree");
+	check(outcome.status == 1, "rm: %d, %s", outcome.status, outcome.output);
+	check(count_files(path_of(live, "tree/a")) == 5 && exists(path_of(live, "tree/b")), "something is gone");
+	check(strstr(outcome.output, "dry run: 6 files (4 B) and 0 directories would have been lost"), "%s",
+	      outcome.output);
+	check(strstr(outcome.output, text("  unlink %s/tree/a/f000004 (0 B)", live->dir)), "%s", outcome.output);
+}
+
+static void run_dry_run_refused(struct live *live)
+{
+	struct outcome outcome = run(live->reprieve, "run", "--dry-run", "--socket", path_of(live, "dry.sock"), "--",
+				     "touch", path_of(live, "done"));
+
+	check(outcome.status == 3 && strstr(outcome.output, "reprieve doctor"), "%d: %s", outcome.status,
+	      outcome.output);
+	check(!exists(path_of(live, "done")), "the command ran");
+}
+
+const struct row hold_rows[] = {
+	{"hold-scene-deny", NEEDS_LSM, run_scene_deny, NULL},
+	{"hold-scene-approve", NEEDS_LSM, run_scene_approve, NULL},
+	{"hold-kill", NEEDS_LSM, run_kill, NULL},
+	{"hold-timeout", NEEDS_LSM, run_timeout, NULL},
+	{"hold-killed", NEEDS_LSM, run_killed, NULL},
+	{"hold-sigcont", NEEDS_LSM, run_sigcont, NULL},
+	{"hold-once", NEEDS_LSM, run_once, NULL},
+	{"hold-for", NEEDS_LSM, run_for, NULL},
+	{"hold-threads", NEEDS_LSM, run_threads, NULL},
+	{"hold-rate", NEEDS_LSM, run_rate, NULL},
+	{"hold-many", NEEDS_LSM, run_many, NULL},
+	{"hold-self-approval", NEEDS_LSM, run_self_approval, NULL},
+	{"hold-no-such", 0, run_no_such, NULL},
+	{"hold-alone", NEEDS_LSM, run_alone, NULL},
+	{"hold-dry-run", NEEDS_LSM, run_dry_run, NULL},
+	{"hold-dry-run-refused", NEEDS_SIGNAL, run_dry_run_refused, NULL},
+	{},
+};
+
+const struct actor hold_actors[] = {
+	{"approve-held", act_approve_held},
+	{},
+};

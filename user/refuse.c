@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A thread that a uprobe stopped has run the function's first instruction and nothing else: signals wait until the
+ * kernel has stepped over the breakpoint (kernel/events/uprobes.c, uprobe_deny_signal). From there a libc function runs
+ * to its own system call, which is given an argument that cannot lead anywhere and whose result is then made -EPERM:
+ * the function itself sets errno, in whatever libc, and there is no code to understand and no memory to change. A
+ * libpq function returns at once, through a return instruction of its own, which keeps a shadow stack right.
+ */
+#include "refuse.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <linux/audit.h>
+#include <linux/ptrace.h>
+
+#include "action.h"
+
+#define LIMIT_NS (1 * NSEC_PER_SEC)
+#define POLL_NS 20000
+#define STOPS_MAX 4096 /* system calls of a signal handler that runs first */
+#define INSTRUCTION_BYTES 15 /* the longest (Intel SDM, volume 2, 2.3.11) */
+#define FRAME_BYTES 128 /* of the function; a signal's frame lies deeper, below the red zone of as many bytes */
+#define CODE_BYTES 16384
+#define RET 0xc3
+#define NOWHERE (~0ULL) /* no address of a process, and no descriptor */
+
+struct call {
+	const struct actor *actor;
+	pid_t tid;
+	struct call_entry entry;
+	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
+	uint64_t mask; /* signals that were blocked */
+	bool masked;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static int trace(int request, const struct call *call, uint64_t address, const void *data)
+{
+	return ptrace(request, call->tid, (void *)(uintptr_t)address, (void *)data) < 0 ? -errno : 0;
+}
+
+/* The thread ended. Its tracer has to take note before its parent can; where that is ourselves, somebody here waits. */
+static int thread_ended(const struct call *call)
+{
+	if (call->actor->ppid != (uint32_t)getpid() || call->tid != (pid_t)call->actor->process.pid)
+		waitpid(call->tid, NULL, __WALL | WNOHANG);
+	return -ESRCH;
+}
+
+static int next_stop(const struct call *call, int *ret_status)
+{
+	const struct timespec pause = {.tv_nsec = POLL_NS};
+
+	for (unsigned int i = 0;; i++) {
+		siginfo_t info = {};
+
+		if (waitid(P_PID, (id_t)call->tid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL))
+			return errno == ECHILD ? -ESRCH : -errno;
+		if (info.si_pid && info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)
+			return thread_ended(call);
+		if (info.si_pid)
+			return waitpid(call->tid, ret_status, __WALL | WNOHANG) == call->tid ? 0 : -ESRCH;
+		if (now_ns() >= call->deadline)
+			return -ETIMEDOUT;
+		if (i < 4)
+			sched_yield();
+		else
+			nanosleep(&pause, NULL);
+	}
+}
+
+/* Runs the thread to the next entry or exit of a system call. `ret_info` tells where it then stands. */
+static int next_syscall(const struct call *call, struct ptrace_syscall_info *ret_info)
+{
+	int error, status, signal = 0;
+
+	for (;;) {
+		error = trace(PTRACE_SYSCALL, call, 0, (void *)(intptr_t)signal);
+		if (!error)
+			error = next_stop(call, &status);
+		if (error)
+			return error;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			break;
+		/* The stop that the probe sent is over; anything else takes its way. */
+		signal = status >> 16 || WSTOPSIG(status) == SIGSTOP ? 0 : WSTOPSIG(status);
+	}
+	return trace(PTRACE_GET_SYSCALL_INFO, call, sizeof(*ret_info), ret_info);
+}
+
+static int stop(const struct call *call)
+{
+	int status, error = trace(PTRACE_INTERRUPT, call, 0, NULL);
+
+	if (!error)
+		error = next_stop(call, &status);
+	/* Looked at once it cannot end any more: another thread may bear the number by now. */
+	return error || action_is_process(&call->actor->process) ? error : -ESRCH;
+}
+
+/* In the frame of the call, which is but a function or two deep. */
+static bool in_frame(const struct call *call, uint64_t stack)
+{
+	return stack <= call->entry.stack && call->entry.stack - stack <= FRAME_BYTES;
+}
+
+/*
+ * Brings the thread to the beginning of the function: it is there, unless a signal was delivered together with the stop.
+ * Then its handler has to return first.
+ */
+static int reach_entry(const struct call *call, struct user_regs_struct *ret_regs)
+{
+	struct ptrace_syscall_info info;
+	int error;
+
+	for (unsigned int i = 0; i < STOPS_MAX; i++) {
+		error = trace(PTRACE_GETREGS, call, 0, ret_regs);
+		if (error)
+			return error;
+		if (ret_regs->rip - call->entry.address <= INSTRUCTION_BYTES && in_frame(call, ret_regs->rsp))
+			return 0;
+		/* Above the call, or in it already: it was let go on. */
+		if (ret_regs->rsp > call->entry.stack - FRAME_BYTES)
+			return -ESTALE;
+		error = next_syscall(call, &info);
+		if (error)
+			return error;
+	}
+	return -ETIMEDOUT;
+}
+
+/* Keeps handlers from running until the call is over. */
+static int block_signals(struct call *call)
+{
+	const uint64_t all = ~0ULL;
+	int error = trace(PTRACE_GETSIGMASK, call, sizeof(call->mask), &call->mask);
+
+	if (!error)
+		error = trace(PTRACE_SETSIGMASK, call, sizeof(all), &all);
+	call->masked = !error;
+	return error;
+}
+
+/* Whether a system call loses what a record of this operation tells of. */
+static bool is_of_op(uint64_t number, enum op op)
+{
+	static const struct {
+		enum op op;
+		uint64_t number;
+	} rows[] = {
+		{OP_UNLINK, SYS_unlink},    {OP_UNLINK, SYS_unlinkat},	 {OP_RMDIR, SYS_rmdir},
+		{OP_RMDIR, SYS_unlinkat},   {OP_RENAME, SYS_rename},	 {OP_RENAME, SYS_renameat},
+		{OP_RENAME, SYS_renameat2}, {OP_TRUNCATE, SYS_truncate}, {OP_TRUNCATE, SYS_ftruncate},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].op == op && rows[i].number == number)
+			return true;
+	return false;
+}
+
+/* The argument of that system call without which it does nothing: a name's address, or the descriptor. */
+static unsigned long long *vital_argument(struct user_regs_struct *regs)
+{
+	bool second =
+		regs->orig_rax == SYS_unlinkat || regs->orig_rax == SYS_renameat || regs->orig_rax == SYS_renameat2;
+
+	return second ? &regs->rsi : &regs->rdi;
+}
+
+/* The thread stands at the entry of its system call: that is entered with a name from nowhere, and seems refused. */
+static int fail_syscall(const struct call *call)
+{
+	struct user_regs_struct regs;
+	struct ptrace_syscall_info info;
+	unsigned long long kept;
+	int error = trace(PTRACE_GETREGS, call, 0, &regs);
+
+	if (error)
+		return error;
+	kept = *vital_argument(&regs);
+	*vital_argument(&regs) = NOWHERE;
+	error = trace(PTRACE_SETREGS, call, 0, &regs);
+	if (!error)
+		error = next_syscall(call, &info);
+	if (!error)
+		error = trace(PTRACE_GETREGS, call, 0, &regs);
+	if (error)
+		return error;
+	if (info.op != PTRACE_SYSCALL_INFO_EXIT || !info.exit.is_error)
+		return -EIO;
+	*vital_argument(&regs) = kept;
+	regs.rax = (unsigned long long)-EPERM;
+	return trace(PTRACE_SETREGS, call, 0, &regs);
+}
+
+static int refuse_libc(const struct call *call, enum op op)
+{
+	struct ptrace_syscall_info info;
+	int error;
+
+	for (unsigned int i = 0; i < STOPS_MAX; i++) {
+		error = next_syscall(call, &info);
+		if (error)
+			return error;
+		if (info.op != PTRACE_SYSCALL_INFO_ENTRY)
+			continue;
+		if (!in_frame(call, info.stack_pointer))
+			return -ESTALE;
+		if (info.arch == AUDIT_ARCH_X86_64 && is_of_op(info.entry.nr, op))
+			return fail_syscall(call);
+	}
+	return -ETIMEDOUT;
+}
+
+/* Address of a return instruction at or behind the function's beginning; any byte of that value is one. */
+static int find_return(const struct call *call, uint64_t *ret_address)
+{
+	uint8_t code[CODE_BYTES];
+	uint64_t at = call->entry.address;
+	struct iovec to = {code, sizeof(code)}, from = {(void *)(uintptr_t)at, sizeof(code)};
+	ssize_t got = process_vm_readv(call->tid, &to, 1, &from, 1, 0);
+	const uint8_t *found = got > 0 ? memchr(code, RET, (size_t)got) : NULL;
+
+	if (!found)
+		return -ENOTSUP;
+	*ret_address = at + (uint64_t)(found - code);
+	return 0;
+}
+
+/* A failure of every function of libpq that is probed: 0 for those that send, NULL for those that bring a result. */
+static int refuse_libpq(const struct call *call, struct user_regs_struct *regs)
+{
+	uint64_t address;
+	int error = find_return(call, &address);
+
+	if (error)
+		return error;
+	regs->rip = address;
+	regs->rsp = call->entry.stack;
+	regs->rax = 0;
+	return trace(PTRACE_SETREGS, call, 0, regs);
+}
+
+/* A thread that comes to no stop cannot be let go either: its process ends, and what is left of it is taken note of. */
+static void give_up(struct call *call)
+{
+	int status;
+
+	action_signal(&call->actor->process, SIGKILL);
+	call->deadline = now_ns() + LIMIT_NS;
+	next_stop(call, &status);
+}
+
+/* Lets the thread go. After a failure it stops again: the stop that the probe sent may be used up. */
+static void detach(struct call *call, int error)
+{
+	if (error)
+		action_signal(&call->actor->process, SIGSTOP);
+	if (call->masked)
+		trace(PTRACE_SETSIGMASK, call, sizeof(call->mask), &call->mask);
+	if (trace(PTRACE_DETACH, call, 0, NULL) && error == -ETIMEDOUT)
+		give_up(call);
+}
+
+static int refuse_traced(struct call *call, const struct event *event)
+{
+	struct user_regs_struct regs;
+	int error = stop(call);
+
+	if (!error)
+		error = reach_entry(call, &regs);
+	if (!error)
+		error = block_signals(call);
+	if (error)
+		return error;
+	if (event->head.kind == RECORD_SQL)
+		return refuse_libpq(call, &regs);
+	return refuse_libc(call, (enum op)event->op.op);
+}
+
+int refuse_call(const struct event *event)
+{
+	struct call call = {.actor = event_actor(event), .deadline = now_ns() + LIMIT_NS};
+	int error;
+
+	if (event->head.kind == RECORD_SQL)
+		call.entry = event->sql.entry;
+	else if (event->head.kind == RECORD_OP && event->op.source == SOURCE_LIBC)
+		call.entry = event->op.entry;
+	if (!call.entry.address)
+		return -ENOTSUP;
+	call.tid = (pid_t)call.actor->tid;
+	/* Should we die in the middle, the process does: better than that the call goes through. */
+	error = trace(PTRACE_SEIZE, &call, 0, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+	if (error)
+		return error;
+	error = refuse_traced(&call, event);
+	detach(&call, error);
+	return error ? error : action_signal(&call.actor->process, SIGCONT);
+}
