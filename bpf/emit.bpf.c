@@ -5,6 +5,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile bool have_pt_regs = true;
+const volatile __u32 instance = 0;
 volatile struct settings settings;
 volatile __u32 members[MEMBER_SLOTS];
 

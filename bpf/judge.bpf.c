@@ -108,15 +108,18 @@ __noinline int match_text(__u32 slot, __u32 part)
 	return 0;
 }
 
-#define ARGS_CHUNK 32
+#define ARGS_CHUNK 64
 
-/* The state of a walk over arguments, from `at` in text[]: the NULs between them count as single spaces, and of the
- * first only what follows its last slash. State and whether the first has ended lie in the slot between two chunks. */
-__noinline int match_args_chunk(__u32 slot, __u32 at, __u32 end)
+/*
+ * One byte of arguments: the NULs between them count as single spaces, and of the first only what follows its last slash.
+ * State and whether the first has ended lie in the slot.
+ */
+__noinline int match_args_byte(__u32 slot, __u32 at)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
 	__u32 key, state;
+	__u8 byte;
 
 	if (!scratch)
 		return -1;
@@ -124,22 +127,25 @@ __noinline int match_args_chunk(__u32 slot, __u32 at, __u32 end)
 	policy = bpf_map_lookup_elem(&policies, &key);
 	if (!policy)
 		return -1;
-	state = scratch->args_state;
-	for (long i = 0; i < ARGS_CHUNK; i++) {
-		__u8 byte;
+	byte = scratch->text[at & (SCRATCH_TEXT - 1)];
+	if (!byte) {
+		scratch->args_first = 0;
+		byte = ' ';
+	}
+	state = dfa_step(&policy->dfa, scratch->args_state, byte);
+	if (byte == '/' && scratch->args_first)
+		state = policy->dfa.start[DFA_ARGS];
+	scratch->args_state = state;
+	return 0;
+}
 
+__noinline int match_args_chunk(__u32 slot, __u32 at, __u32 end)
+{
+	for (long i = 0; i < ARGS_CHUNK; i++) {
 		if (at + i >= end)
 			break;
-		byte = scratch->text[(at + i) & (SCRATCH_TEXT - 1)];
-		if (!byte) {
-			scratch->args_first = 0;
-			byte = ' ';
-		}
-		state = dfa_step(&policy->dfa, state, byte);
-		if (byte == '/' && scratch->args_first)
-			state = policy->dfa.start[DFA_ARGS];
+		match_args_byte(slot, at + i);
 	}
-	scratch->args_state = state;
 	return 0;
 }
 
@@ -194,7 +200,11 @@ __noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
 		if (byte && state == DFA_DEAD)
 			continue;
 		if (byte) {
-			state = dfa_step(&policy->dfa, state, swap_case(byte));
+			__u32 swapped = swap_case(byte);
+
+			/* 5.10 knows no bounds of an exclusive or: what the compiler cannot see through, it masks again. */
+			asm volatile("" : "+r"(swapped));
+			state = dfa_step(&policy->dfa, state, (__u8)swapped);
 			continue;
 		}
 		if (state != DFA_DEAD)
@@ -252,18 +262,21 @@ __noinline int match_environ_begin(__u32 slot)
 	return 0;
 }
 
-/* Rules for the user who acts; one look-up, and only where the policy has such rules. */
-static __always_inline void facts_user(struct scratch *scratch, const struct rule_table *table)
+/* Rules for the user who acts. */
+__noinline int facts_user(__u32 slot)
 {
-	struct user_key key = {.policy = scratch->policy, .uid = scratch->rec.op.actor.uid};
+	struct scratch *scratch = scratch_of(slot);
+	struct user_key key = {};
 	struct rule_set *rules;
 
-	if (table->without[FAMILY_USER].word[0] == table->all.word[0] &&
-	    table->without[FAMILY_USER].word[1] == table->all.word[1])
-		return;
+	if (!scratch)
+		return -1;
+	key.policy = scratch->policy;
+	key.uid = scratch->rec.op.actor.uid;
 	rules = bpf_map_lookup_elem(&users, &key);
 	if (rules)
 		scratch->facts.user = *rules;
+	return 0;
 }
 
 /*
@@ -312,32 +325,37 @@ __noinline int rate_exceeded(__u32 slot, __u32 which)
 	return value->count + value->before * (window - elapsed) / (window | 1) > allowed;
 }
 
-/* The rates of rules that hold in everything else. An operation counts once for a rule, whatever its number of names. */
-__noinline int facts_rates(__u32 slot)
+/* One rate. An operation counts once for its rule, whatever the number of its names. Nonzero: there are no more. */
+__noinline int facts_rate(__u32 slot, __u32 which)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
-	__u32 key;
+	__u32 key, rule, word;
+	__u64 bit;
 
 	if (!scratch)
 		return -1;
 	key = scratch->policy;
 	policy = bpf_map_lookup_elem(&policies, &key);
-	if (!policy)
+	if (!policy || which >= policy->rules.rate_count)
 		return -1;
-	for (long i = 0; i < RATES_MAX; i++) {
-		__u32 rule = policy->rules.rate[i].rule, word = rule >> 6 & 1;
-		__u64 bit = 1ull << (rule & 63);
-
-		if (i >= policy->rules.rate_count)
-			break;
-		if (!(scratch->possible.word[word] & bit) || scratch->counted.word[word] & bit)
-			continue;
-		scratch->counted.word[word] |= bit;
-		if (rate_exceeded(slot, i))
-			scratch->facts.rate.word[word] |= bit;
-	}
+	rule = policy->rules.rate[which & (RATES_MAX - 1)].rule;
+	word = rule >> 6 & 1;
+	bit = 1ull << (rule & 63);
+	if (!(scratch->possible.word[word] & bit) || scratch->counted.word[word] & bit)
+		return 0;
+	scratch->counted.word[word] |= bit;
+	if (rate_exceeded(slot, which))
+		scratch->facts.rate.word[word] |= bit;
 	return 0;
+}
+
+/* The rates of rules that hold in everything else. */
+static __always_inline void facts_rates(__u32 slot)
+{
+	for (long i = 0; i < RATES_MAX; i++)
+		if (facts_rate(slot, i))
+			break;
 }
 
 /* The halves of a decision, each with a stack of its own. */
@@ -356,7 +374,9 @@ __noinline int judge_narrow(__u32 slot)
 	scratch->mode = policy->rules.mode;
 	scratch->rates = policy->rules.rate_count;
 	scratch->rec.head.generation = policy->rules.generation;
-	facts_user(scratch, &policy->rules);
+	if (policy->rules.without[FAMILY_USER].word[0] != policy->rules.all.word[0] ||
+	    policy->rules.without[FAMILY_USER].word[1] != policy->rules.all.word[1])
+		facts_user(slot);
 	decide_narrow(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
 	return policy->rules.rate_count;
 }
@@ -632,6 +652,8 @@ static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tie
 	if (rec->verdict < VERDICT_HOLD && scratch->rates && tier > TIER_SIGNAL && rec->op != OP_EXEC)
 		held_restore(slot);
 	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
+		return ACT_PASS;
+	if (rec->actor.session.pid == settings.selftest.pid && rec->actor.session.start == settings.selftest.start)
 		return ACT_PASS;
 	if (scratch->mode == MODE_OBSERVE) {
 		rec->flags |= OP_OBSERVED;

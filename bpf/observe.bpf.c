@@ -141,6 +141,15 @@ static __always_inline int enter_open(const struct call *call)
 	return 0;
 }
 
+/* struct open_how begins with its flags; where it cannot be read yet, it is at exit. */
+static __always_inline void open_how_read(struct call *call, __u64 how)
+{
+	if (!bpf_probe_read_user(&call->argument, sizeof(call->argument), (void *)how))
+		return;
+	call->argument = O_TRUNC;
+	call->new_name = how;
+}
+
 /* What a system call asks for, in one form. Returns how it is judged, CALL_NONE where it loses nothing. */
 static __always_inline enum call_form call_read(struct trace_event_raw_sys_enter *ctx, struct call *call)
 {
@@ -155,10 +164,8 @@ static __always_inline enum call_form call_read(struct trace_event_raw_sys_enter
 	call->op = OP_TRUNCATE;
 	switch ((__u32)ctx->id) { /* an int with undefined bytes behind it (perf_call_bpf_enter) */
 	case SYS_UNLINK:
-		call->op = OP_UNLINK;
-		return CALL_NAME;
 	case SYS_RMDIR:
-		call->op = OP_RMDIR;
+		call->op = (__u32)ctx->id == SYS_RMDIR ? OP_RMDIR : OP_UNLINK;
 		return CALL_NAME;
 	case SYS_UNLINKAT:
 		call->op = args[2] & AT_REMOVEDIR ? OP_RMDIR : OP_UNLINK;
@@ -180,20 +187,16 @@ static __always_inline enum call_form call_read(struct trace_event_raw_sys_enter
 		call->new_name = args[3];
 		return CALL_NAME;
 	case SYS_TRUNCATE:
-		call->argument = args[1];
-		return CALL_NAME;
 	case SYS_FTRUNCATE:
 		call->argument = args[1];
-		return CALL_FILE;
+		return (__u32)ctx->id == SYS_TRUNCATE ? CALL_NAME : CALL_FILE;
 	case SYS_FALLOCATE:
 		call->op = OP_OVERWRITE;
 		call->argument = args[1];
 		return call->argument & FALLOC_DESTROYS ? CALL_FILE : CALL_NONE;
 	case SYS_CREAT:
-		call->argument = O_TRUNC;
-		return CALL_OPEN;
 	case SYS_OPEN:
-		call->argument = args[1];
+		call->argument = (__u32)ctx->id == SYS_CREAT ? O_TRUNC : args[1];
 		return CALL_OPEN;
 	case SYS_OPENAT:
 		call->dirfd = args[0];
@@ -203,11 +206,7 @@ static __always_inline enum call_form call_read(struct trace_event_raw_sys_enter
 	case SYS_OPENAT2:
 		call->dirfd = args[0];
 		call->name = args[1];
-		/* struct open_how begins with its flags; where it cannot be read yet, it is at exit. */
-		if (bpf_probe_read_user(&call->argument, sizeof(call->argument), (void *)args[2])) {
-			call->argument = O_TRUNC;
-			call->new_name = args[2];
-		}
+		open_how_read(call, args[2]);
 		return CALL_OPEN;
 	}
 	return CALL_NONE;

@@ -99,6 +99,17 @@ __noinline int path_up(__u32 slot)
 	return path_prepend(scratch, &head) ? STEP_FAILED : STEP_ON;
 }
 
+#define WALK_CHUNK 8 /* steps */
+
+__noinline int path_up_some(__u32 slot)
+{
+	int step = STEP_ON;
+
+	for (long i = 0; i < WALK_CHUNK && step == STEP_ON; i++)
+		step = path_up(slot);
+	return step;
+}
+
 /*
  * The path of a dentry in a mount into back[]. Returns its length in bytes (0 for the root itself), or -1 where it is
  * longer than PATH_BYTES or deeper than WALK_DEPTH.
@@ -118,11 +129,8 @@ __noinline int path_walk(__u32 slot, __u64 dentry, __u64 mnt)
 	scratch->crossed = 0;
 	scratch->ws_length = 0;
 	scratch->low = 2 * PATH_BYTES;
-	for (long i = 0; i < WALK_DEPTH; i++) {
-		step = path_up(slot);
-		if (step != STEP_ON)
-			break;
-	}
+	for (long i = 0; i < WALK_DEPTH / WALK_CHUNK && step == STEP_ON; i++)
+		step = path_up_some(slot);
 	if (step != STEP_DONE)
 		return -1;
 	if (scratch->crossed) {
@@ -221,7 +229,8 @@ __noinline int path_component(__u32 slot)
 	return 0;
 }
 
-#define JOIN_CHUNK 16 /* bytes */
+#define JOIN_CHUNK 8 /* bytes */
+#define JOIN_BLOCK 64
 
 /* The next bytes of given[], from `at`, behind out[]. A function of its own, so that the verifier walks it once. */
 __noinline int path_join_chunk(__u32 slot, __u32 at)
@@ -246,6 +255,20 @@ __noinline int path_join_chunk(__u32 slot, __u32 at)
 	return 0;
 }
 
+__noinline int path_join_block(__u32 slot, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	for (long i = 0; i < JOIN_BLOCK / JOIN_CHUNK; i++) {
+		if (at + i * JOIN_CHUNK >= scratch->given_length)
+			break;
+		path_join_chunk(slot, at + i * JOIN_CHUNK);
+	}
+	return 0;
+}
+
 /*
  * out[] = the walked base, continued by given[]. Returns the length, or -1 where it does not fit. ws_length and low
  * tell afterwards whether the result lies below the workspace that the base was found in.
@@ -262,10 +285,10 @@ __noinline int path_join(__u32 slot)
 	scratch->out[length & (2 * PATH_BYTES - 1)] = '/';
 	scratch->out_length = scratch->component = scratch->low = length + 1;
 	scratch->pushed = scratch->popped = 0;
-	for (long i = 0; i < PATH_BYTES / JOIN_CHUNK; i++) {
-		if (i * JOIN_CHUNK >= scratch->given_length)
+	for (long i = 0; i < PATH_BYTES / JOIN_BLOCK; i++) {
+		if (i * JOIN_BLOCK >= scratch->given_length)
 			break;
-		path_join_chunk(slot, i * JOIN_CHUNK);
+		path_join_block(slot, i * JOIN_BLOCK);
 	}
 	path_component(slot);
 	if (scratch->out_length > 1 && scratch->out_length == scratch->component)

@@ -138,7 +138,9 @@ int inflight_emit(__u64 key, __s64 result, __u32 known);
 
 /* path.bpf.c */
 int path_up(__u32 slot);
+int path_up_some(__u32 slot);
 int path_join_chunk(__u32 slot, __u32 at);
+int path_join_block(__u32 slot, __u32 at);
 int path_component(__u32 slot);
 int path_walk(__u32 slot, __u64 dentry, __u64 mnt);
 int path_forward(__u32 slot);
@@ -150,11 +152,13 @@ int judge(__u32 slot);
 int judge_narrow(__u32 slot);
 int judge_finish(__u32 slot);
 int rate_exceeded(__u32 slot, __u32 which);
-int facts_rates(__u32 slot);
+int facts_rate(__u32 slot, __u32 which);
+int facts_user(__u32 slot);
 int match_chunk(__u32 slot, __u32 state, __u32 at);
 int match_state(__u32 slot, __u32 part);
 int match_path(__u32 slot);
 int match_text(__u32 slot, __u32 part);
+int match_args_byte(__u32 slot, __u32 at);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
 int match_environ_word(__u32 slot, __u32 state, __u32 at);
@@ -191,6 +195,7 @@ int actor_fill(__u32 slot);
 
 /* sql.bpf.c */
 int map_seen(__u64 file, __u32 flags);
+int map_inherit(__u32 parent, __u32 child);
 
 #define MAP_OF(name, map_type, key_type, value_type, entries) \
 	struct name##_map {                                   \
@@ -234,9 +239,17 @@ extern volatile struct settings settings;
  */
 extern volatile __u32 members[MEMBER_SLOTS];
 
+/* Set before load (user/loader.c). */
+extern const volatile __u32 instance;
+
+static __always_inline bool is_active(void)
+{
+	return settings.instance == instance || settings.next_instance == instance;
+}
+
 static __always_inline bool maybe_member(__u32 tgid)
 {
-	return members[tgid & (MEMBER_SLOTS - 1)];
+	return members[tgid & (MEMBER_SLOTS - 1)] && is_active();
 }
 
 static __always_inline void members_add(__u32 tgid, __s32 change)
@@ -255,11 +268,11 @@ static __always_inline __u64 number_of(struct scratch *scratch, const void *poin
 }
 
 /* The same where no slot is at hand yet. */
-static __always_inline __u64 address_of(struct file *file)
+static __always_inline __u64 address_of(const void *pointer)
 {
 	__u64 address = 0;
 
-	bpf_probe_read_kernel(&address, sizeof(address), &file);
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
 	return address;
 }
 

@@ -25,6 +25,14 @@ struct {
 	__type(value, __u32);
 } inspected SEC(".maps");
 
+/* By process: the file that it had looked through last. Records are taken in order, so with this one all are done. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32);
+	__type(value, struct file_key);
+} inspecting SEC(".maps");
+
 /* Stops the process where userspace has to learn more before it is right to go on. The stop comes before the record:
  * otherwise the answer could overtake it. */
 static __always_inline void sql_consult(__u32 slot, struct scratch *scratch)
@@ -320,9 +328,11 @@ int pq_call(struct pt_regs *ctx)
 }
 
 /*
- * A member maps a file to run code from it, or runs it (MAP_EXE). Where a rule may stop a statement, the process stands
- * stopped until the file has been looked through and its probes are set: once for each file, whoever maps it first, and
- * again for those who map it while it is being looked at. Otherwise it is looked through while the process goes on.
+ * A member maps a file to run code from it, or runs it (MAP_EXE). Once for each file, whoever maps it first, and again
+ * for those who map it before it has been looked through and its probes are set.
+ *
+ * The process goes on meanwhile: to stop it here would show, since a shell takes a stopped child for one that was
+ * suspended, and every program is new once. It is stopped where it matters, at connect_seen().
  */
 __noinline int map_seen(__u64 file_address, __u32 flags)
 {
@@ -331,7 +341,7 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
 	struct file_key key = {};
 	struct scratch *scratch;
-	__u32 *state, pending = INSPECT_PENDING;
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, *state, pending = INSPECT_PENDING;
 	long length;
 	int slot;
 
@@ -357,10 +367,95 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
-	if (settings.inspect_maps == INSPECT_STOPPED && !bpf_send_signal(SIGSTOP))
-		scratch->rec.map.flags |= MAP_STOPPED;
-	if (emit(slot, 1) && scratch->rec.map.flags & MAP_STOPPED)
+	if (!emit(slot, 1))
+		bpf_map_update_elem(&inspecting, &tgid, &key, BPF_ANY);
+	scratch_release(slot);
+	return 0;
+}
+
+static __always_inline struct file_key *file_awaited(__u32 tgid)
+{
+	struct file_key *key = bpf_map_lookup_elem(&inspecting, &tgid);
+	__u32 *state = key ? bpf_map_lookup_elem(&inspected, key) : NULL;
+
+	return state && *state == INSPECT_PENDING ? key : NULL;
+}
+
+/* A library that is mapped already can be used by a child at once. */
+__noinline int map_inherit(__u32 parent, __u32 child)
+{
+	struct file_key *awaited = file_awaited(parent), key;
+
+	if (!awaited)
+		return 0;
+	key = *awaited;
+	bpf_map_update_elem(&inspecting, &child, &key, BPF_ANY);
+	return 0;
+}
+
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SERVER_SOCKET ".s.PGSQL." /* what libpq calls a server's socket: UNIXSOCK_PATH in pqcomm.h */
+#define SUN_PATH 108 /* unix(7) */
+
+/* Whether an address may be a server's: of unix sockets only those that libpq makes up. */
+__noinline int address_may_serve(__u32 slot, __u64 address, __u32 user)
+{
+	struct scratch *scratch = scratch_of(slot);
+	const void *from = (const void *)address;
+	__u16 family = AF_INET;
+	char *path;
+	long error;
+
+	if (!scratch)
+		return 1;
+	error = user ? bpf_probe_read_user(&family, sizeof(family), from)
+		     : bpf_probe_read_kernel(&family, sizeof(family), from);
+	if (error || family == AF_INET || family == AF_INET6)
+		return 1;
+	if (family != AF_UNIX)
+		return 0;
+	path = scratch->text;
+	error = user ? bpf_probe_read_user_str(path, SUN_PATH, from + sizeof(family))
+		     : bpf_probe_read_kernel_str(path, SUN_PATH, from + sizeof(family));
+	if (error < 0)
+		return 1;
+	for (long i = 0; i < SUN_PATH - (long)sizeof(SERVER_SOCKET); i++)
+		if (path[i] == '.' && path[i + 1] == 's' && path[i + 2] == '.' && path[i + 3] == 'P' &&
+		    path[i + 4] == 'G' && path[i + 5] == 'S' && path[i + 6] == 'Q')
+			return 1;
+	return 0;
+}
+
+/*
+ * A member connects to what may be a server while a file that it mapped is still being looked through: it stands
+ * stopped until that is done. Nothing is sent by a libpq that did not connect after it was mapped.
+ */
+__noinline int connect_seen(__u64 address, __u32 user)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct scratch *scratch;
+	int slot;
+
+	if (!file_awaited(tgid))
+		return 0;
+	slot = op_begin(RECORD_MAP);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	if (!address_may_serve(slot, address, user))
+		goto out;
+	scratch->pending.text_used = 0;
+	scratch->pending.fixed = sizeof(struct record_map);
+	scratch->rec.map.flags = MAP_STOPPED;
+	bpf_map_delete_elem(&inspecting, &tgid); /* asked once: the file may be one that cannot be looked at */
+	/* The stop comes before the record: otherwise the answer could overtake it. */
+	if (bpf_send_signal(SIGSTOP))
+		count(COUNT_SIGNAL_FAILED);
+	else if (emit(slot, 1))
 		bpf_send_signal(SIGCONT);
+out:
 	scratch_release(slot);
 	return 0;
 }
@@ -382,4 +477,23 @@ int enter_mmap(struct trace_event_raw_sys_enter *ctx)
 		return 0;
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), ctx->args[4]);
 	return file ? map_seen((__u64)file, 0) : 0;
+}
+
+struct socket;
+struct sockaddr;
+
+SEC("lsm/socket_connect")
+int BPF_PROG(connect_socket, struct socket *socket, struct sockaddr *address, int length, int ret)
+{
+	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current())
+		connect_seen(address_of(address), 0);
+	return ret ? -EPERM : 0;
+}
+
+SEC("tp/syscalls/sys_enter_connect")
+int enter_connect(struct trace_event_raw_sys_enter *ctx)
+{
+	if (settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current())
+		connect_seen(ctx->args[1], 1);
+	return 0;
 }

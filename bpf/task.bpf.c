@@ -158,6 +158,8 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	copy.session = entry->session;
 	copy.agent = entry->agent;
 	task_join(child->tgid, &copy);
+	if (settings.inspect_maps)
+		map_inherit(parent->tgid, child->tgid);
 	slot = record_begin(RECORD_FORK);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)

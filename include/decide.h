@@ -63,17 +63,18 @@ MATCH_INLINE void decide_family(struct rule_set *certain, struct rule_set *possi
 MATCH_INLINE void decide_path(const struct rule_table *table, const struct facts *facts, struct rule_set *certain,
 			      struct rule_set *possible)
 {
-	__u64 below = -(__u64) !!facts->ancestor;
+	__u64 below = -(__u64)(facts->ancestor & 1);
+	__u64 known = (facts->unknown >> FAMILY_PATH & 1) - 1ull;
 	const struct rule_set none = {};
-	struct rule_set without = table->without[FAMILY_PATH];
+	struct rule_set set = table->without[FAMILY_PATH];
 
+	rule_set_or(&set, &facts->path);
 	/* What a path_not: takes out may have no path: at all. */
-	if (!(facts->unknown & (1u << FAMILY_PATH))) {
-		rule_set_or(&without, &facts->path);
-		without.word[0] = (without.word[0] & ~facts->path_not.word[0]) | (facts->path_below.word[0] & below);
-		without.word[1] = (without.word[1] & ~facts->path_not.word[1]) | (facts->path_below.word[1] & below);
-	}
-	decide_family(certain, possible, &none, &without, facts->unknown, FAMILY_PATH);
+	set.word[0] = (set.word[0] & ~facts->path_not.word[0]) | (facts->path_below.word[0] & below);
+	set.word[1] = (set.word[1] & ~facts->path_not.word[1]) | (facts->path_below.word[1] & below);
+	set.word[0] = (set.word[0] & known) | (table->without[FAMILY_PATH].word[0] & ~known);
+	set.word[1] = (set.word[1] & known) | (table->without[FAMILY_PATH].word[1] & ~known);
+	decide_family(certain, possible, &none, &set, facts->unknown, FAMILY_PATH);
 }
 
 /* The set of rules for a mask of SQL classes; text that was not understood might be of any class. */
@@ -81,6 +82,8 @@ MATCH_INLINE struct rule_set decide_sql_rules(const struct rule_table *table, __
 {
 	struct rule_set set = {};
 
+	if (!sql)
+		return set;
 #pragma unroll
 	for (__u32 i = 0; i < SQL_CLASS_COUNT; i++) {
 		__u64 mask = -(__u64)((sql >> i) & 1);
@@ -95,18 +98,23 @@ MATCH_INLINE struct rule_set decide_sql_rules(const struct rule_table *table, __
 MATCH_INLINE void decide_strictest(const struct rule_table *table, const struct rule_set *set,
 				   struct decision *decision)
 {
+	struct rule_set strictest = {};
+	__u32 verdict = 0;
+
 #pragma unroll
 	for (__u32 i = 1; i < VERDICT_COUNT; i++) {
 		struct rule_set some = *set;
-		__u32 rule;
 
 		rule_set_and(&some, &table->by_verdict[i]);
-		rule = rule_set_first(&some);
-		if (rule != RULE_DEFAULT && i > decision->verdict) {
-			decision->verdict = i;
-			decision->rule = rule;
-		}
+		if (rule_set_empty(&some))
+			continue;
+		strictest = some;
+		verdict = i;
 	}
+	if (verdict <= decision->verdict)
+		return;
+	decision->verdict = verdict;
+	decision->rule = rule_set_first(&strictest);
 }
 
 /* Rules of the possible set that come before `first` (all of them where that is RULE_DEFAULT). */
@@ -142,12 +150,12 @@ MATCH_INLINE void decide_narrow(const struct rule_table *table, const struct fac
 	if (facts->workspace < WORKSPACE_COUNT)
 		decide_family(certain, possible, &table->by_workspace[facts->workspace],
 			      &table->without[FAMILY_WORKSPACE], unknown, FAMILY_WORKSPACE);
-	sql = decide_sql_rules(table, facts->sql);
-	decide_family(certain, possible, &sql, &table->without[FAMILY_SQL], unknown, FAMILY_SQL);
 	decide_family(certain, possible, &facts->user, &table->without[FAMILY_USER], unknown, FAMILY_USER);
 	decide_family(certain, possible, &facts->database, &table->without[FAMILY_DATABASE], unknown, FAMILY_DATABASE);
 	decide_family(certain, possible, &facts->host, &table->without[FAMILY_HOST], unknown, FAMILY_HOST);
 	decide_family(certain, possible, &facts->args, &table->without[FAMILY_ARGS], unknown, FAMILY_ARGS);
+	sql = decide_sql_rules(table, facts->sql);
+	decide_family(certain, possible, &sql, &table->without[FAMILY_SQL], unknown, FAMILY_SQL);
 }
 
 /* The rest of decide(): the rates, and the answer. */

@@ -17,7 +17,8 @@ enum record_kind {
 	RECORD_EXIT = 3, /* the last thread of a process of a session ended */
 	RECORD_OP = 4, /* an operation on files, with the kernel's decision */
 	RECORD_SQL = 5, /* a statement handed to libpq */
-	RECORD_MAP = 6, /* a session maps a file to execute that was not looked at yet; it may hold libpq */
+	RECORD_MAP =
+		6, /* a session maps a file to execute that was not looked at yet: it may hold libpq; see MAP_STOPPED */
 	RECORD_JOIN = 7, /* a process joined a session otherwise than by fork or exec: it was moved into a cgroup */
 	RECORD_LOSS = 8, /* written by userspace: records that found the ring full since the last such record */
 	RECORD_TAMPER = 9, /* a member of a session reached for the guard itself, and was refused */
@@ -257,7 +258,7 @@ struct record_sql {
 };
 
 enum map_flag {
-	MAP_STOPPED = 1 << 0, /* the process stands stopped until the file has been looked at */
+	MAP_STOPPED = 1 << 0, /* no file: the process stands stopped until those it mapped before have been looked at */
 	MAP_EXE = 1 << 1, /* the file is the executable itself */
 };
 

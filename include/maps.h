@@ -28,6 +28,9 @@ struct session_info {
 
 /* Which policy is in force (0 or 1), and what it asks of the programs; written by userspace (judge.bpf.c). */
 struct settings {
+	/* Which daemon's programs decide: those of the others, still attached, do nothing. Both do while one takes over. */
+	__u32 instance;
+	__u32 next_instance;
 	__u32 active_policy;
 	__u32 watch_exe; /* the policy knows agents by executable */
 	__u32 watch_cgroups; /* ... by cgroup */
@@ -36,6 +39,7 @@ struct settings {
 	__u32 watch_execs; /* some rule is about exec */
 	__u32 guard_pid; /* the daemon; 0: there is none */
 	__u32 watch_environ; /* the policy knows agents by variables of their children */
+	struct session_id selftest; /* operations of this session are counted and go on, whatever the policy says */
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
@@ -81,7 +85,8 @@ struct file_id {
 enum inspect_mode {
 	INSPECT_NEVER = 0,
 	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
-	INSPECT_STOPPED = 2, /* the process stands stopped meanwhile */
+	INSPECT_BEFORE_CONNECT =
+		2, /* the process stands stopped at a connect(2) until what it mapped is looked through */
 };
 
 /* For whom an answer to a hold is good. */

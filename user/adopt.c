@@ -269,6 +269,30 @@ static int scan_once(struct adoption *adoption)
 	return error;
 }
 
+int adopt_members(struct guard *guard, const struct adopt_sink *sink)
+{
+	struct snapshot snapshot = {};
+	int error = snapshot_take(NULL, 0, &snapshot);
+	uint64_t time = boot_time();
+
+	if (error)
+		return error;
+	error = add_kernel_facts(guard, &snapshot);
+	for (size_t i = 0; i < snapshot.count && !error; i++) {
+		struct snapshot_process *process = &snapshot.processes[i];
+
+		if (!process->session.start || !process->start_exact)
+			continue;
+		process->flags = EXEC_SNAPSHOT;
+		if (process->pid == process->session.pid && process->start == process->session.start)
+			process->flags |= EXEC_NEW_SESSION;
+		guard_session_agent(guard, &process->session, &process->agent);
+		error = sink->found(process, time, sink->userdata);
+	}
+	snapshot_free(&snapshot);
+	return error;
+}
+
 int adopt_running(struct guard *guard, const struct policy *policy, const char *cgroup_root,
 		  const struct adopt_sink *sink)
 {

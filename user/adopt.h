@@ -13,6 +13,9 @@ struct adopt_sink {
 	void *userdata;
 };
 
+/* Tells of every process that the kernel side has as a member already, from the time of another daemon. */
+int adopt_members(struct guard *guard, const struct adopt_sink *sink);
+
 /*
  * adopt_running - marks every running agent and what descends from it
  *

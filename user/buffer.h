@@ -82,16 +82,35 @@ static inline void buffer_char(struct buffer *buffer, char byte)
 	buffer_add(buffer, &byte, 1);
 }
 
+#define BUFFER_DIGITS 20 /* of the largest number */
+
+/* Two digits at a time: half the divisions. */
+static const char buffer_digit_pairs[] = "00010203040506070809101112131415161718192021222324"
+					 "25262728293031323334353637383940414243444546474849"
+					 "50515253545556575859606162636465666768697071727374"
+					 "75767778798081828384858687888990919293949596979899";
+
+/* Needs room for BUFFER_DIGITS, all of which it may write; returns the end of the number. */
+static inline char *buffer_put_unsigned(char *to, uint64_t value)
+{
+	char digits[2 * BUFFER_DIGITS];
+	size_t at = BUFFER_DIGITS;
+
+	for (; value >= 10; value /= 100)
+		memcpy(digits + (at -= 2), buffer_digit_pairs + value % 100 * 2, 2);
+	if (value || at == BUFFER_DIGITS)
+		digits[--at] = (char)('0' + value);
+	/* A copy of constant size is a few moves; what lies behind the number is written over by what follows. */
+	memcpy(to, digits + at, BUFFER_DIGITS);
+	return to + BUFFER_DIGITS - at;
+}
+
 static inline void buffer_unsigned(struct buffer *buffer, uint64_t value)
 {
-	char digits[20];
-	size_t at = sizeof(digits);
+	char *to = buffer_reserve(buffer, BUFFER_DIGITS);
 
-	do {
-		digits[--at] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	buffer_add(buffer, digits + at, sizeof(digits) - at);
+	if (to)
+		buffer->length = (size_t)(buffer_put_unsigned(to, value) - buffer->data);
 }
 
 static inline void buffer_signed(struct buffer *buffer, int64_t value)

@@ -7,19 +7,29 @@
 
 #include "metrics.h"
 #include "opts.h"
+#include "pins.h"
 #include "serve.h"
 
 struct daemon_options {
 	const char *policy;
 	const char *events;
 	const char *metrics;
+	const char *pins;
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
 	bool quiet;
 };
 
-enum { OPTION_EVENTS = OPTION_OWN, OPTION_METRICS, OPTION_RING, OPTION_OBSERVE, OPTION_TRACEPOINTS };
+enum {
+	OPTION_EVENTS = OPTION_OWN,
+	OPTION_KEEP,
+	OPTION_PINS,
+	OPTION_METRICS,
+	OPTION_RING,
+	OPTION_OBSERVE,
+	OPTION_TRACEPOINTS
+};
 
 static const struct argp_option rows[] = {
 	{"policy", 'p', "FILE", 0,
@@ -30,6 +40,11 @@ static const struct argp_option rows[] = {
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing: record every verdict as what it would have been", 0},
 	{"tracepoints", OPTION_TRACEPOINTS, NULL, 0, "Use the signal tier even where the lsm tier works", 0},
 	{"ring", OPTION_RING, "KIB", 0, "Size of the ring buffer in KiB, a power of two (default: 32768)", 0},
+	{"keep", OPTION_KEEP, NULL, 0,
+	 "When the daemon ends, however it ends, let the guard go on in the kernel until the next daemon takes it over or "
+	 "`reprieve release` takes it off",
+	 0},
+	{"pins", OPTION_PINS, "DIR", 0, "The same, below DIR of a BPF file system (default: " PINS_DEFAULT ")", 0},
 	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
 	{},
 };
@@ -61,6 +76,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_METRICS:
 		own->metrics = argument;
+		return 0;
+	case OPTION_KEEP:
+		own->pins = own->pins ? own->pins : PINS_DEFAULT;
+		return 0;
+	case OPTION_PINS:
+		own->pins = argument;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -193,7 +214,9 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .ring_bytes = own->ring_bytes,
 					 .adopt = true,
 					 .own_files = {own->events, common->socket},
+					 .pins = own->pins,
 					 .publish = serve_publish,
+					 .has_readers = serve_has_readers,
 					 .userdata = &daemon->serve};
 	int error;
 

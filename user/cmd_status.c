@@ -218,6 +218,22 @@ static void print_losses(struct status *status)
 	printf("%*sVerdicts stood all the same; what is missing is their record.\n", LABEL_COLUMNS, "");
 }
 
+/* Losses come from scheduling: a reader that waits for its turn finds the ring full. */
+static void print_reader(struct status *status)
+{
+	const char *reader = text_of(json_object_get(status->object, "ring"), "reader");
+
+	if (!streq(reader, "nice") && !streq(reader, "normal"))
+		return;
+	print_label(status, "Reader");
+	paint(status, yellow);
+	printf("not in real time, %s: records may be lost on a busy machine. The daemon needs CAP_SYS_NICE, and its "
+	       "cgroup room for real-time tasks (cpu.rt_runtime_us)",
+	       streq(reader, "nice") ? "only nice -20" : "at the priority of all others");
+	paint(status, plain);
+	putchar('\n');
+}
+
 static void print_mismatches(struct status *status)
 {
 	int64_t mismatches = number_of(status->object, "mismatches");
@@ -296,7 +312,7 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,	  print_tiers, print_activity,	print_losses,
+		print_head,	  print_tiers, print_activity,	print_losses,	print_reader,
 		print_mismatches, print_sinks, print_libraries, print_degraded,
 	};
 	struct status status = {object, color, 0};

@@ -135,7 +135,8 @@ static int check_fields(const struct event *event, const char **ret_reason)
 int event_decode(const void *bytes, size_t length, struct event *ret_event, const char **ret_reason)
 {
 	const struct layout *layout;
-	struct event event = {.bytes = bytes};
+	struct event event;
+	size_t known;
 	int r;
 
 	if (length < sizeof(event.head))
@@ -145,14 +146,18 @@ int event_decode(const void *bytes, size_t length, struct event *ret_event, cons
 	if (r < 0)
 		return r;
 	layout = &layouts[event.head.kind];
-	memcpy(&event.head, bytes, MIN(event.head.fixed, layout->fixed));
+	known = MIN(event.head.fixed, layout->fixed);
+	event.bytes = bytes;
+	memcpy(&event.head, bytes, known);
+	memset((char *)&event.head + known, 0, layout->fixed - known);
 	r = check_texts(&event, layout, ret_reason);
 	if (r < 0)
 		return r;
 	r = check_fields(&event, ret_reason);
 	if (r < 0)
 		return r;
-	*ret_event = event;
+	/* Of the union only what a record of this kind has. */
+	memcpy(ret_event, &event, offsetof(struct event, head) + layout->fixed);
 	return 0;
 }
 

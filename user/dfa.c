@@ -1128,11 +1128,10 @@ void dfa_match_path(const struct dfa *dfa, const char *path, size_t length, stru
 {
 	struct dfa_accept all = {};
 
-	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++) {
-		const struct dfa_accept *accept = dfa_accept(dfa, dfa_walk(dfa, part, path, length));
-
-		accept_or(&all, accept);
-	}
+	/* What is dead accepts nothing. */
+	for (unsigned int part = DFA_PATH_0; part < DFA_PATH_PARTS; part++)
+		if (dfa->start[part] != DFA_DEAD)
+			accept_or(&all, dfa_accept(dfa, dfa_walk(dfa, part, path, length)));
 	*ret = all;
 }
 

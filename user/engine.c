@@ -136,13 +136,19 @@ static void act_mapped(const struct event *event, void *userdata)
 {
 	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
+	struct span name = event_text(event, event->map.name);
+	struct libpq_wanted wanted = {event->map.dev, event->map.ino, name.data, name.length};
 
-	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
-			      probe_library, engine);
-	guard_inspected(engine->guard, &event->map);
-	/* A program that is held at its start maps its libraries all the same. */
-	if (event->map.flags & MAP_STOPPED && !holds_waits(pipeline_holds(engine->pipeline), &actor->process))
+	if (event->map.flags & MAP_STOPPED) {
+		/* A program that is held at its start maps its libraries all the same. */
+		if (holds_waits(pipeline_holds(engine->pipeline), &actor->process))
+			return;
 		action_signal(&actor->process, SIGCONT);
+		return;
+	}
+	/* Of a file that could not be looked at the next mapping tells again. */
+	if (!libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, &wanted, probe_library, engine))
+		guard_inspected(engine->guard, &event->map);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -185,6 +191,14 @@ static void act_publish(const char *line, size_t length, const struct session *s
 
 	if (engine->options.publish)
 		engine->options.publish(line, length, session, op, verdict, engine->options.userdata);
+}
+
+static bool act_has_readers(void *userdata)
+{
+	struct engine *engine = userdata;
+	const struct engine_options *options = &engine->options;
+
+	return options->publish && (!options->has_readers || options->has_readers(options->userdata));
 }
 
 /* --- policy --- */
@@ -260,15 +274,15 @@ static int list_users(const struct policy *policy, struct guard_user **ret_users
 	return 0;
 }
 
-/* Where some rule may stop a statement, no file with a libpq in it may run unseen. */
+/* Where some rule does more than allow a statement, none may go unseen. */
 static enum inspect_mode inspect_mode(const struct engine *engine, const struct policy *policy)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
 		return INSPECT_NEVER;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action >= VERDICT_HOLD)
-			return INSPECT_STOPPED;
-	return policy_image(policy)->rules.default_verdict >= VERDICT_HOLD ? INSPECT_STOPPED : INSPECT_RUNNING;
+		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action != VERDICT_ALLOW)
+			return INSPECT_BEFORE_CONNECT;
+	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW ? INSPECT_BEFORE_CONNECT : INSPECT_RUNNING;
 }
 
 /* Puts a policy in force in the kernel and here. Taken over on success. */
@@ -327,7 +341,7 @@ static bool take_record(struct engine *engine)
 		return true;
 	engine->waiting = batch->next;
 	engine->waiting_at = 0;
-	free(batch);
+	source_ring_give_back(engine->source, batch);
 	return true;
 }
 
@@ -546,6 +560,18 @@ static int found_running(const struct snapshot_process *process, uint64_t time, 
 	return pipeline_record(engine->pipeline, record.data, record.length);
 }
 
+/* The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now. */
+static int found_member(const struct snapshot_process *process, uint64_t time, void *userdata)
+{
+	struct engine *engine = userdata;
+	char workspace[WORKSPACE_BYTES + 1];
+	struct session_setup setup = {.workspace = workspace};
+
+	if (process->flags & EXEC_NEW_SESSION && !guard_session_workspace(engine->guard, &process->session, workspace))
+		sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
+	return found_running(process, time, userdata);
+}
+
 static int adopt(struct engine *engine)
 {
 	struct adopt_sink sink = {found_running, engine};
@@ -566,7 +592,8 @@ static int allow_all(struct engine *engine)
 static int prove(struct engine *engine)
 {
 	struct session_id session = {};
-	int error = allow_all(engine);
+	/* What guards already goes on: the self-test's own session is exempt from it. */
+	int error = guard_adopted(engine->guard) ? 0 : allow_all(engine);
 
 	if (!error)
 		error = selftest_run(engine->guard, &session);
@@ -579,12 +606,26 @@ static int prove(struct engine *engine)
 }
 
 /* Where LSM programs turn out never to be called, the next tier is tried. */
+static void find_libraries(struct engine *engine)
+{
+	if (engine->facts.uprobe.result != PROBE_WORKS)
+		return;
+	libpq_scan_loader(engine->libraries, NULL, probe_library, engine);
+	libpq_scan_processes(engine->libraries, probe_library, engine);
+}
+
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
 
-	if (!error)
-		error = prove(engine);
+	if (error)
+		return error;
+	if (guard_adopted(engine->guard)) {
+		engine->generation = guard_generation(engine->guard);
+		find_libraries(engine);
+	}
+	guard_take_over(engine->guard);
+	error = prove(engine);
 	if (error)
 		return error;
 	if (guard_tiers(engine->guard)[OP_UNLINK].tier == TIER_LSM && !guard_tiers(engine->guard)[OP_UNLINK].proven) {
@@ -599,14 +640,6 @@ static int load_and_prove(struct engine *engine, const struct guard_options *opt
 	if (!error)
 		guard_drop_unproven(engine->guard);
 	return error;
-}
-
-static void find_libraries(struct engine *engine)
-{
-	if (engine->facts.uprobe.result != PROBE_WORKS)
-		return;
-	libpq_scan_loader(engine->libraries, NULL, probe_library, engine);
-	libpq_scan_processes(engine->libraries, probe_library, engine);
 }
 
 static int open_pipeline(struct engine *engine)
@@ -626,6 +659,7 @@ static int open_pipeline(struct engine *engine)
 					   .cgroup_path = act_cgroup_path,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
+					   .has_readers = act_has_readers,
 					   .userdata = engine};
 	char host[HOST_NAME_MAX + 1] = "";
 
@@ -668,10 +702,34 @@ static int watch_ring(struct engine *engine, sd_event *event)
 	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
 }
 
+static int take_one_held(const void *record, size_t size, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	pipeline_record(engine->pipeline, record, size);
+	return 0;
+}
+
+/* What stands stopped from the time of another daemon. */
+static void take_members_and_held(struct engine *engine)
+{
+	struct adopt_sink sink = {found_member, engine};
+
+	if (adopt_members(engine->guard, &sink))
+		log_warning(
+			"not all processes of running sessions could be learned: names and arguments may be missing");
+	guard_for_each_held(engine->guard, take_one_held, engine);
+	sinks_flush(engine->options.sinks);
+	log_info("took over the guard that was left in the kernel: %zu sessions",
+		 sessions_count(pipeline_sessions(engine->pipeline)));
+}
+
 static int engine_start(struct engine *engine, sd_event *event)
 {
 	struct guard_options options = {.ring_bytes = engine->options.ring_bytes,
 					.tracepoints = engine->options.tracepoints,
+					.pins = engine->options.pins,
+					.instance = (uint32_t)(now_ns(CLOCK_BOOTTIME) / NSEC_PER_MSEC) | 1,
 					.members_only = !engine->options.adopt};
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
@@ -683,13 +741,18 @@ static int engine_start(struct engine *engine, sd_event *event)
 	if (!error)
 		error = load_and_prove(engine, &options);
 	if (!error)
+		policy_set_generation(policy, engine->generation + 1);
+	if (!error)
 		error = install_policy(engine, policy);
 	if (error)
 		return error;
 	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
-	find_libraries(engine);
+	if (!guard_adopted(engine->guard))
+		find_libraries(engine);
 	error = watch_ring(engine, event);
+	if (!error && guard_adopted(engine->guard))
+		take_members_and_held(engine);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -1049,15 +1112,16 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o, s:o}",
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:o}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
 		tiers_json(engine), "sessions", (json_int_t)sessions_count(pipeline_sessions(engine->pipeline)),
 		"processes", living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches",
 		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
-		(json_int_t)guard_ring_bytes(engine->guard), "kernel_counters", kernel_counters_json(engine),
-		"degraded", degraded_json(engine), "libraries", libraries_json(engine), "sinks", sinks_json(engine));
+		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
+		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
+		libraries_json(engine), "sinks", sinks_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

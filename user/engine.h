@@ -23,12 +23,14 @@ struct engine_options {
 	bool tracepoints;
 	size_t ring_bytes; /* 0: the default */
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
+	const char *pins; /* see struct guard_options */
 	struct sinks *sinks; /* borrowed */
 	/* Files that no session may touch, besides the policy; NULLs are fine. */
 	const char *own_files[ENGINE_OWN_FILES_MAX];
 	/* For readers over the socket; may be NULL. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 			void *userdata);
+	bool (*has_readers)(void *userdata); /* NULL: always; where not, nothing is rendered for publish */
 	void *userdata;
 };
 

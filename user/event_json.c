@@ -8,6 +8,9 @@
 
 /* A string literal with its length, known to the compiler. */
 #define add_literal(buffer, literal) buffer_add(buffer, "" literal, sizeof(literal) - 1)
+#define add_key(buffer, key) add_literal(buffer, ",\"" key "\":")
+/* Parts of an event behind a buffer_reserve() for all of them; `to` moves on. */
+#define put_literal(to, literal) ((char *)mempcpy(to, "" literal, sizeof(literal) - 1))
 
 /* ---- text ---- */
 
@@ -50,6 +53,19 @@ static const char escapes[256] = {
 	['\r'] = 'r',	       [0x0e ... 0x1f] = 'u', ['"'] = '"',  ['\\'] = '\\', [0x7f] = 'u', [0x80 ... 0xff] = 1,
 };
 
+/* Bytes in one word, from the first one on, that stand for themselves: conservative, for any byte order. */
+static bool is_plain(uint64_t word)
+{
+	const uint64_t ones = 0x0101010101010101;
+	uint64_t odd = word; /* highest bit of a byte set: not ASCII */
+
+	odd |= word - 0x20 * ones; /* control characters */
+	odd |= (word ^ '"' * ones) - ones;
+	odd |= (word ^ '\\' * ones) - ones;
+	odd |= word + ones; /* 0x7f */
+	return !(odd & 0x80 * ones);
+}
+
 static char *put_u00(char *to, unsigned char byte)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -66,9 +82,20 @@ static char *put_text(char *to, struct span text, bool *ret_foreign)
 	const unsigned char *from = (const unsigned char *)text.data;
 
 	for (size_t i = 0; i < text.length;) {
-		char escape = escapes[from[i]];
+		uint64_t word;
 		size_t sequence;
+		char escape;
 
+		if (text.length - i >= sizeof(word)) {
+			memcpy(&word, from + i, sizeof(word));
+			if (is_plain(word)) {
+				memcpy(to, &word, sizeof(word));
+				to += sizeof(word);
+				i += sizeof(word);
+				continue;
+			}
+		}
+		escape = escapes[from[i]];
 		if (!escape) {
 			*to++ = (char)from[i++];
 			continue;
@@ -134,41 +161,54 @@ void json_add_base64(struct buffer *buffer, struct span text)
 	buffer_char(buffer, '"');
 }
 
-static void add_key(struct buffer *buffer, const char *key, const char *suffix)
-{
-	add_literal(buffer, ",\"");
-	buffer_text(buffer, key);
-	buffer_text(buffer, suffix);
-	add_literal(buffer, "\":");
-}
-
-void json_add_member(struct buffer *buffer, const char *key, struct span text)
-{
-	add_key(buffer, key, "");
-	if (!json_add_text(buffer, text))
-		return;
-	add_key(buffer, key, "_raw");
-	json_add_base64(buffer, text);
-}
+/* "key":TEXT and, where needed, "key_raw":BASE64 behind it; with a comma before. */
+#define json_add_member(buffer, key, ...)                \
+	do {                                             \
+		struct span member = __VA_ARGS__;        \
+		add_key(buffer, key);                    \
+		if (json_add_text(buffer, member)) {     \
+			add_key(buffer, key "_raw");     \
+			json_add_base64(buffer, member); \
+		}                                        \
+	} while (0)
 
 /*
  * Many readers of JSON refuse a whole event for an integer past 2^63 - 1, and inode numbers of overlay and network file
  * systems may be larger: those are written as strings.
  */
-static void add_unsigned(struct buffer *buffer, uint64_t value)
+/* A word of ours, which needs no escapes. */
+#define add_word(buffer, key, word)                     \
+	do {                                            \
+		add_literal(buffer, ",\"" key "\":\""); \
+		buffer_text(buffer, word);              \
+		buffer_char(buffer, '"');               \
+	} while (0)
+
+static char *put_unsigned(char *to, uint64_t value)
 {
-	if (value > INT64_MAX)
-		buffer_char(buffer, '"');
-	buffer_unsigned(buffer, value);
-	if (value > INT64_MAX)
-		buffer_char(buffer, '"');
+	if (value <= INT64_MAX)
+		return buffer_put_unsigned(to, value);
+	*to++ = '"';
+	to = buffer_put_unsigned(to, value);
+	*to++ = '"';
+	return to;
 }
 
-static void add_number(struct buffer *buffer, const char *key, uint64_t value)
+#define NUMBER_BYTES (BUFFER_DIGITS + 2)
+
+static void add_unsigned(struct buffer *buffer, uint64_t value)
 {
-	add_key(buffer, key, "");
-	add_unsigned(buffer, value);
+	char *to = buffer_reserve(buffer, NUMBER_BYTES);
+
+	if (to)
+		buffer->length = (size_t)(put_unsigned(to, value) - buffer->data);
 }
+
+#define add_number(buffer, key, value)       \
+	do {                                 \
+		add_key(buffer, key);        \
+		add_unsigned(buffer, value); \
+	} while (0)
 
 /* ---- time ---- */
 
@@ -199,13 +239,16 @@ static void format_second(int64_t second, char text[40])
 		 of_day % 60);
 }
 
-static void add_fraction(struct buffer *buffer, uint32_t ns)
-{
-	char text[] = ".000000000Z";
+#define FRACTION_BYTES 11
 
-	for (int i = 9; i > 0; i--, ns /= 10)
-		text[i] = (char)('0' + ns % 10);
-	buffer_add(buffer, text, sizeof(text) - 1);
+static char *put_fraction(char *to, uint32_t ns)
+{
+	to[0] = '.';
+	to[10] = 'Z';
+	for (int i = 8; i > 0; i -= 2, ns /= 100)
+		memcpy(to + i, buffer_digit_pairs + ns % 100 * 2, 2);
+	to[1] = (char)('0' + ns);
+	return to + FRACTION_BYTES;
 }
 
 static int64_t split_second(int64_t real_ns, uint32_t *ret_ns)
@@ -218,41 +261,41 @@ static int64_t split_second(int64_t real_ns, uint32_t *ret_ns)
 
 void json_add_time(struct buffer *buffer, int64_t real_ns)
 {
-	char text[40];
+	char text[40], fraction[FRACTION_BYTES];
 	uint32_t ns;
 
 	format_second(split_second(real_ns, &ns), text);
 	buffer_text(buffer, text);
-	add_fraction(buffer, ns);
+	put_fraction(fraction, ns);
+	buffer_add(buffer, fraction, sizeof(fraction));
 }
 
-static void add_event_time(struct event_writer *writer, uint64_t boot_ns, struct buffer *buffer)
+static char *put_event_time(struct event_writer *writer, uint64_t boot_ns, char *to)
 {
 	uint32_t ns;
 	int64_t second = split_second(clock_real_ns(&writer->clock, boot_ns), &ns);
 
-	if (second != writer->second || !writer->second_text[0]) {
+	if (second != writer->second || !writer->second_length) {
 		format_second(second, writer->second_text);
+		writer->second_length = strlen(writer->second_text);
 		writer->second = second;
 	}
-	buffer_text(buffer, writer->second_text);
-	add_fraction(buffer, ns);
+	return put_fraction(mempcpy(to, writer->second_text, writer->second_length), ns);
 }
 
 /* ---- what all events share ---- */
 
 int event_writer_init(struct event_writer *writer, const char *host, struct clock clock)
 {
-	struct buffer text = {0};
-	const char *rendered;
+	_cleanup_free_ struct event_actor_text *actors = calloc(EVENT_WRITER_ACTORS, sizeof(*actors));
+	_cleanup_buffer_ struct buffer text = {0};
 
 	json_add_text(&text, span_of(host));
-	rendered = buffer_string(&text);
-	if (!rendered) {
-		buffer_free(&text);
+	if (text.error || !actors)
 		return -ENOMEM;
-	}
-	*writer = (struct event_writer){.clock = clock, .seq = 1, .host = text.data};
+	*writer = (struct event_writer){.clock = clock, .seq = 1, .host_length = text.length};
+	writer->host = take_pointer(text.data);
+	writer->actors = take_pointer(actors);
 	return 0;
 }
 
@@ -261,20 +304,39 @@ void event_writer_cleanup(struct event_writer *writer)
 	if (!writer)
 		return;
 	free(writer->host);
+	for (size_t i = 0; writer->actors && i < EVENT_WRITER_ACTORS; i++)
+		buffer_free(&writer->actors[i].text);
+	free(writer->actors);
+	buffer_free(&writer->decision.text);
 	writer->host = NULL;
+	writer->actors = NULL;
 }
+
+void event_writer_forget(struct event_writer *writer)
+{
+	writer->decision.kept = 0;
+}
+
+/* Beside the host and the kind: names of members, a time, a number. */
+#define HEAD_BYTES 160
 
 static void begin_event(struct event_writer *writer, const char *kind, uint64_t time, struct buffer *buffer)
 {
-	add_literal(buffer, "{\"v\":1,\"time\":\"");
-	add_event_time(writer, time, buffer);
-	add_literal(buffer, "\",\"host\":");
-	buffer_text(buffer, writer->host);
-	add_literal(buffer, ",\"seq\":");
-	add_unsigned(buffer, writer->seq);
-	add_literal(buffer, ",\"kind\":\"");
-	buffer_text(buffer, kind);
-	add_literal(buffer, "\"");
+	size_t kind_length = strlen(kind);
+	char *to = buffer_reserve(buffer, HEAD_BYTES + writer->host_length + kind_length);
+
+	if (!to)
+		return;
+	to = put_literal(to, "{\"v\":1,\"time\":\"");
+	to = put_event_time(writer, time, to);
+	to = put_literal(to, "\",\"host\":");
+	to = mempcpy(to, writer->host, writer->host_length);
+	to = put_literal(to, ",\"seq\":");
+	to = put_unsigned(to, writer->seq);
+	to = put_literal(to, ",\"kind\":\"");
+	to = mempcpy(to, kind, kind_length);
+	*to++ = '"';
+	buffer->length = (size_t)(to - buffer->data);
 }
 
 /* Takes back what was written where memory ran out in between. */
@@ -486,10 +548,8 @@ static void add_ancestry(struct buffer *buffer, const struct process *process)
 		add_number(buffer, "ancestry_omitted", omitted);
 }
 
-static void add_who(struct buffer *buffer, const struct event *event, const struct process *process)
+static void render_who(struct buffer *buffer, const struct actor *actor, const struct process *process)
 {
-	const struct actor *actor = event_actor(event);
-
 	if (process)
 		add_session(buffer, process->session);
 	else
@@ -499,6 +559,48 @@ static void add_who(struct buffer *buffer, const struct event *event, const stru
 		add_ancestry(buffer, process);
 	else
 		add_literal(buffer, ",\"ancestry\":null");
+}
+
+/* Of an actor with a very long line of ancestors or very long arguments nothing is kept. */
+#define ACTOR_TEXT_MAX (16 * 1024)
+
+static bool is_kept(const struct event_actor_text *kept, const struct actor *actor, const struct process *process)
+{
+	return kept->process == process->version && kept->session == process->session->version &&
+	       kept->cgroup == (process->cgroup ? process->cgroup->version : 0) &&
+	       !memcmp(&kept->actor, actor, sizeof(*actor));
+}
+
+static void keep_who(struct event_actor_text *kept, const struct actor *actor, const struct process *process,
+		     struct span text)
+{
+	kept->process = 0;
+	buffer_clear(&kept->text);
+	if (text.length > ACTOR_TEXT_MAX)
+		return;
+	buffer_add(&kept->text, text.data, text.length);
+	if (kept->text.error)
+		return;
+	kept->actor = *actor;
+	kept->process = process->version;
+	kept->session = process->session->version;
+	kept->cgroup = process->cgroup ? process->cgroup->version : 0;
+}
+
+static void add_who(struct event_writer *writer, struct buffer *buffer, const struct event *event,
+		    const struct process *process)
+{
+	const struct actor *actor = event_actor(event);
+	struct event_actor_text *kept = &writer->actors[actor->tid % EVENT_WRITER_ACTORS];
+	size_t start = buffer->length;
+
+	if (process && is_kept(kept, actor, process)) {
+		buffer_add(buffer, kept->text.data, kept->text.length);
+		return;
+	}
+	render_who(buffer, actor, process);
+	if (process && !buffer->error)
+		keep_who(kept, actor, process, (struct span){buffer->data + start, buffer->length - start});
 }
 
 /* ---- target ---- */
@@ -524,33 +626,58 @@ static const char *file_type(uint32_t mode)
 	return "null";
 }
 
-static void add_number_or_null(struct buffer *buffer, const char *key, bool known, uint64_t value)
+static char *put_unsigned_or_null(char *to, bool known, uint64_t value)
 {
-	add_key(buffer, key, "");
-	if (known)
-		add_unsigned(buffer, value);
-	else
-		add_literal(buffer, "null");
+	return known ? put_unsigned(to, value) : put_literal(to, "null");
 }
+
+static void add_unsigned_or_null(struct buffer *buffer, bool known, uint64_t value)
+{
+	char *to = buffer_reserve(buffer, NUMBER_BYTES);
+
+	if (to)
+		buffer->length = (size_t)(put_unsigned_or_null(to, known, value) - buffer->data);
+}
+
+#define add_number_or_null(buffer, key, known, value)       \
+	do {                                                \
+		add_key(buffer, key);                       \
+		add_unsigned_or_null(buffer, known, value); \
+	} while (0)
+
+static char *put_device(char *to, uint32_t dev)
+{
+	if (!dev)
+		return put_literal(to, "null");
+	*to++ = '"';
+	to = buffer_put_unsigned(to, dev >> 20);
+	*to++ = ':';
+	to = buffer_put_unsigned(to, dev & 0xfffff);
+	*to++ = '"';
+	return to;
+}
+
+/* Names of members, a type and five numbers. */
+#define INODE_BYTES (80 + 5 * NUMBER_BYTES)
 
 /* "type":... without a comma before. */
 static void add_inode(struct buffer *buffer, const struct target *target, bool size_known)
 {
-	add_literal(buffer, "\"type\":");
-	buffer_text(buffer, file_type(target->mode));
-	add_literal(buffer, ",\"dev\":");
-	if (target->dev) {
-		buffer_char(buffer, '"');
-		buffer_unsigned(buffer, target->dev >> 20);
-		buffer_char(buffer, ':');
-		buffer_unsigned(buffer, target->dev & 0xfffff);
-		buffer_char(buffer, '"');
-	} else {
-		add_literal(buffer, "null");
-	}
-	add_number_or_null(buffer, "ino", target->dev, target->ino);
-	add_number_or_null(buffer, "size", size_known, target->size);
-	add_number_or_null(buffer, "nlink", target->dev, target->nlink);
+	char *to = buffer_reserve(buffer, INODE_BYTES);
+
+	if (!to)
+		return;
+	to = put_literal(to, "\"type\":");
+	to = stpcpy(to, file_type(target->mode));
+	to = put_literal(to, ",\"dev\":");
+	to = put_device(to, target->dev);
+	to = put_literal(to, ",\"ino\":");
+	to = put_unsigned_or_null(to, target->dev, target->ino);
+	to = put_literal(to, ",\"size\":");
+	to = put_unsigned_or_null(to, size_known, target->size);
+	to = put_literal(to, ",\"nlink\":");
+	to = put_unsigned_or_null(to, target->dev, target->nlink);
+	buffer->length = (size_t)(to - buffer->data);
 }
 
 static void add_replaced(struct buffer *buffer, const struct record_op *op)
@@ -571,7 +698,7 @@ struct flag_name {
 	const char *name;
 };
 
-/* The names of the flags that are set, as an array; nothing where none is. */
+/* key: with all that is around it. The names of the flags that are set, as an array; nothing where none is. */
 static void add_flags(struct buffer *buffer, const char *key, uint32_t flags, const struct flag_name *names,
 		      size_t count)
 {
@@ -580,9 +707,7 @@ static void add_flags(struct buffer *buffer, const char *key, uint32_t flags, co
 	for (size_t i = 0; i < count; i++) {
 		if (!(flags & names[i].flag))
 			continue;
-		if (first)
-			add_key(buffer, key, "");
-		buffer_char(buffer, first ? '[' : ',');
+		buffer_text(buffer, first ? key : ",");
 		buffer_char(buffer, '"');
 		buffer_text(buffer, names[i].name);
 		buffer_char(buffer, '"');
@@ -634,7 +759,7 @@ static void add_target(struct buffer *buffer, const struct event *event)
 		json_add_member(buffer, "new_path", new_path);
 	if (op->flags & OP_PATH_UNKNOWN || !path.data)
 		add_literal(buffer, ",\"path_known\":false");
-	add_flags(buffer, "path_notes", op->flags, path_notes, ARRAY_SIZE(path_notes));
+	add_flags(buffer, ",\"path_notes\":[", op->flags, path_notes, ARRAY_SIZE(path_notes));
 	buffer_char(buffer, ',');
 	add_inode(buffer, &op->target, op->flags & OP_SIZE_KNOWN);
 	add_arguments(buffer, event);
@@ -746,14 +871,14 @@ static const char *const hook_names[HOOK_COUNT] = {
 static void add_source(struct buffer *buffer, const struct record_op *op)
 {
 	if (op->source == SOURCE_LSM && op->detail < HOOK_COUNT)
-		json_add_member(buffer, "hook", span_of(hook_names[op->detail]));
+		add_word(buffer, "hook", hook_names[op->detail] ?: "?");
 	if (op->source == SOURCE_LIBC)
 		add_literal(buffer, ",\"source\":\"libc\"");
 	if (op->source != SOURCE_SYSCALL)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(system_calls); i++) {
 		if (system_calls[i].number == op->detail) {
-			json_add_member(buffer, "syscall", span_of(system_calls[i].name));
+			add_word(buffer, "syscall", system_calls[i].name);
 			return;
 		}
 	}
@@ -796,7 +921,7 @@ static void add_enforcement(struct buffer *buffer, const struct op_report *repor
 			    flags & (OP_ACTED | OP_HELD) || report->acted ? ",\"acted\":true" : ",\"acted\":false");
 	if (flags & OP_JUDGED_LATE)
 		add_literal(buffer, ",\"late\":true");
-	add_flags(buffer, "notes", flags, op_notes, ARRAY_SIZE(op_notes));
+	add_flags(buffer, ",\"notes\":[", flags, op_notes, ARRAY_SIZE(op_notes));
 }
 
 /* Codes that never reach a program (include/linux/errno.h): the call runs again, its result is still to come. */
@@ -816,23 +941,85 @@ static void add_result(struct buffer *buffer, const struct event *event)
 		add_literal(buffer, "null");
 }
 
+/* Names of members, and names of ours. */
+#define VERDICT_BYTES 64
+
+static void add_verdict(struct buffer *buffer, const struct op_report *report)
+{
+	char *to = buffer_reserve(buffer, VERDICT_BYTES);
+
+	if (!to)
+		return;
+	to = put_literal(to, ",\"op\":\"");
+	to = stpcpy(to, op_name(event_op(report->event)));
+	to = put_literal(to, "\",\"verdict\":\"");
+	to = stpcpy(to, verdict_name(report->verdict));
+	*to++ = '"';
+	buffer->length = (size_t)(to - buffer->data);
+}
+
 static void add_decision(struct buffer *buffer, const struct op_report *report)
 {
-	add_literal(buffer, ",\"op\":\"");
-	buffer_text(buffer, op_name(event_op(report->event)));
-	add_literal(buffer, "\",\"verdict\":\"");
-	buffer_text(buffer, verdict_name(report->verdict));
-	buffer_char(buffer, '"');
+	add_verdict(buffer, report);
 	if (report->rule || report->rule_unknown)
 		json_add_member(buffer, "rule", span_of(report->rule));
 	if (report->message)
 		json_add_member(buffer, "message", span_of(report->message));
 	if (report->tier != TIER_NONE)
-		json_add_member(buffer, "tier", span_of(tier_name(report->tier)));
+		add_word(buffer, "tier", tier_name(report->tier));
 	if (report->hold)
 		add_number(buffer, "hold", report->hold);
 	add_result(buffer, report->event);
 	add_enforcement(buffer, report);
+}
+
+static bool decision_is_kept(const struct event_decision_text *kept, const struct op_report *report)
+{
+	const struct record_op *op = &report->event->op;
+	struct op_report bare;
+
+	memcpy(&bare, report, sizeof(bare)); /* padding too: it is compared as bytes */
+	bare.event = NULL;
+	bare.process = NULL;
+	bare.sql = NULL;
+	return kept->kept && kept->generation == op->head.generation && kept->flags == op->flags &&
+	       kept->result == (uint64_t)op->result && kept->op == op->op && kept->source == op->source &&
+	       kept->detail == op->detail && !memcmp(&kept->report, &bare, sizeof(bare));
+}
+
+static void keep_decision(struct event_decision_text *kept, const struct op_report *report, struct span text)
+{
+	const struct record_op *op = &report->event->op;
+
+	buffer_clear(&kept->text);
+	buffer_add(&kept->text, text.data, text.length);
+	kept->kept = !kept->text.error;
+	memcpy(&kept->report, report, sizeof(*report));
+	kept->report.event = NULL;
+	kept->report.process = NULL;
+	kept->report.sql = NULL;
+	kept->generation = op->head.generation;
+	kept->flags = op->flags;
+	kept->result = (uint64_t)op->result;
+	kept->op = op->op;
+	kept->source = op->source;
+	kept->detail = op->detail;
+}
+
+/* Most operations of a program are decided alike, time after time. */
+static void add_op_decision(struct event_writer *writer, const struct op_report *report, struct buffer *buffer)
+{
+	struct event_decision_text *kept = &writer->decision;
+	size_t start = buffer->length;
+
+	if (decision_is_kept(kept, report)) {
+		buffer_add(buffer, kept->text.data, kept->text.length);
+		return;
+	}
+	add_decision(buffer, report);
+	add_source(buffer, &report->event->op);
+	if (!buffer->error)
+		keep_decision(kept, report, (struct span){buffer->data + start, buffer->length - start});
 }
 
 int event_json_op(struct event_writer *writer, const struct op_report *report, struct buffer *buffer)
@@ -841,10 +1028,11 @@ int event_json_op(struct event_writer *writer, const struct op_report *report, s
 	size_t start = buffer->length;
 
 	begin_event(writer, "op", event->head.time, buffer);
-	add_decision(buffer, report);
-	if (event->head.kind == RECORD_OP)
-		add_source(buffer, &event->op);
-	add_who(buffer, event, report->process);
+	if (event->head.kind == RECORD_SQL)
+		add_decision(buffer, report);
+	else
+		add_op_decision(writer, report, buffer);
+	add_who(writer, buffer, event, report->process);
 	if (event->head.kind == RECORD_SQL)
 		add_sql(buffer, event, report->sql);
 	else
@@ -884,9 +1072,8 @@ static void add_counts(struct buffer *buffer, const uint64_t *counts, size_t cou
 	buffer_char(buffer, '}');
 }
 
-static void add_totals(struct buffer *buffer, const char *key, const struct session_totals *totals)
+static void add_totals(struct buffer *buffer, const struct session_totals *totals)
 {
-	add_key(buffer, key, "");
 	add_literal(buffer, "{\"ops\":");
 	add_counts(buffer, totals->ops, OP_COUNT, op_name);
 	add_literal(buffer, ",\"verdicts\":");
@@ -914,7 +1101,8 @@ int event_json_session(struct event_writer *writer, const struct session *sessio
 	if (end) {
 		add_number(buffer, "duration_ns", time > session->began ? time - session->began : 0);
 		add_number(buffer, "processes", session->processes);
-		add_totals(buffer, "totals", &session->totals);
+		add_key(buffer, "totals");
+		add_totals(buffer, &session->totals);
 	}
 	return end_event(writer, buffer, start);
 }
@@ -950,7 +1138,7 @@ int event_json_tamper(struct event_writer *writer, const struct event *event, st
 	json_add_member(buffer, "what", span_of(tamper_name(event->tamper.what)));
 	add_number(buffer, "detail", event->tamper.detail);
 	add_literal(buffer, ",\"verdict\":\"deny\"");
-	add_who(buffer, event, process);
+	add_who(writer, buffer, event, process);
 	return end_event(writer, buffer, start);
 }
 
@@ -1004,7 +1192,8 @@ int session_json_row(const struct session *session, struct buffer *buffer)
 	add_literal(buffer, "\"");
 	if (session->incomplete)
 		add_literal(buffer, ",\"incomplete\":true");
-	add_totals(buffer, "counts", &session->totals);
+	add_key(buffer, "counts");
+	add_totals(buffer, &session->totals);
 	buffer_char(buffer, '}');
 	if (buffer->error)
 		buffer->length = start;

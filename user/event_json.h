@@ -2,8 +2,9 @@
 /*
  * Events as JSON, one object a line, newline included, appended to a buffer of the caller's.
  *
- * Text is assembled by hand, and what a process and a session contribute is rendered once and kept with them
- * (struct program, struct session): one `rm` that removes 100,000 files costs 100,000 times a few copies. A field that
+ * Text is assembled by hand, and what a process and a session contribute is rendered once: with them (struct program,
+ * struct session), and as one piece for who acted last (struct event_actor_text): one `rm` that removes 100,000 files
+ * costs 100,000 times a few copies. A field that
  * does not apply is left out, one that could not be learned is null. Text that is not UTF-8 has its bad bytes as
  * \u00XX, and a twin named with `_raw` holds all of it in base64.
  */
@@ -14,19 +15,6 @@
 
 #include "buffer.h"
 #include "session.h"
-
-/* What all events of one stream share. */
-struct event_writer {
-	struct clock clock; /* may be set anew at any time */
-	uint64_t seq; /* number of the next event; counts up with each one written */
-	char *host; /* rendered; owned */
-	int64_t second; /* the last one written, and its text */
-	char second_text[40];
-};
-
-/* host: the machine's name, copied; NULL: not known. -ENOMEM. */
-int event_writer_init(struct event_writer *writer, const char *host, struct clock clock);
-void event_writer_cleanup(struct event_writer *writer);
 
 /* What is known of a SQL statement; spans and strings are the caller's. */
 struct event_sql {
@@ -59,6 +47,50 @@ struct op_report {
 	const struct event_sql *sql; /* RECORD_SQL; NULL: only what the record tells */
 };
 
+#define EVENT_WRITER_ACTORS 64
+
+/* What the events of one actor say of him and his session, as it was rendered for the last one. */
+struct event_actor_text {
+	struct actor actor;
+	uint64_t process, session, cgroup; /* their versions; 0: nothing is kept */
+	struct buffer text;
+};
+
+/* What an operation's event says from "op" to whom it was done by, as it was rendered for the last one. */
+struct event_decision_text {
+	struct op_report report; /* without event, process and sql */
+	uint64_t generation, flags, result; /* of the record */
+	uint32_t op, source, detail;
+	uint32_t kept; /* 0: nothing */
+	struct buffer text;
+};
+
+/* What all events of one stream share. */
+struct event_writer {
+	struct clock clock; /* may be set anew at any time */
+	uint64_t seq; /* number of the next event; counts up with each one written */
+	char *host; /* rendered; owned */
+	size_t host_length;
+	int64_t second; /* the last one written, and its text */
+	char second_text[40];
+	size_t second_length;
+	struct event_actor_text *actors; /* EVENT_WRITER_ACTORS, by thread; owned */
+	struct event_decision_text decision;
+};
+
+/* host: the machine's name, copied; NULL: not known. -ENOMEM. */
+int event_writer_init(struct event_writer *writer, const char *host, struct clock clock);
+void event_writer_cleanup(struct event_writer *writer);
+
+/* Before texts of an earlier op_report are freed: the rule's name, as it was rendered, may be kept by its address. */
+void event_writer_forget(struct event_writer *writer);
+
+/* Counts an event that nobody wants to read, and that therefore is not written. */
+static inline void event_writer_skip(struct event_writer *writer)
+{
+	writer->seq++;
+}
+
 /* All return 0 or -ENOMEM, and then leave the buffer as it was. */
 int event_json_op(struct event_writer *writer, const struct op_report *report, struct buffer *buffer);
 
@@ -66,11 +98,11 @@ int event_json_op(struct event_writer *writer, const struct op_report *report, s
 int event_json_session(struct event_writer *writer, const struct session *session, bool end, uint64_t time,
 		       struct buffer *buffer);
 
-/* RECORD_LOSS. */
 /* A member of a session reached for the guard itself (RECORD_TAMPER). process: as in struct op_report. */
 int event_json_tamper(struct event_writer *writer, const struct event *event, struct process *process,
 		      struct buffer *buffer);
 
+/* RECORD_LOSS. */
 int event_json_loss(struct event_writer *writer, const struct event *event, struct buffer *buffer);
 
 /* Any other kind (hold, review, policy, status): the common fields, then the members of `fields` (borrowed). */
@@ -86,8 +118,6 @@ const char *session_how(const struct session *session);
 /* Pieces for other writers of JSON. Each returns true where the text is not UTF-8 and wants a twin. */
 bool json_add_text(struct buffer *buffer, struct span text); /* with quotes; null for no data */
 void json_add_base64(struct buffer *buffer, struct span text); /* with quotes */
-/* "key":TEXT and, where needed, "key_raw":BASE64 behind it; with a comma before. */
-void json_add_member(struct buffer *buffer, const char *key, struct span text);
 
 /* Nanoseconds since 1970 as RFC 3339 in UTC, without quotes: 30 bytes and no NUL. Years outside 1 to 9999 wrap. */
 void json_add_time(struct buffer *buffer, int64_t real_ns);

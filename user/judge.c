@@ -3,9 +3,22 @@
 
 #include "dfa.h"
 
+/* decide() is a function of the policy and the facts, which have no padding. */
+static struct decision decide_with(const struct policy *policy, const struct facts *facts, struct judge_memo *memo)
+{
+	struct decision decision;
+
+	if (memo && memo->policy == policy && !memcmp(&memo->facts, facts, sizeof(*facts)))
+		return memo->decision;
+	decision = decide(&policy_image(policy)->rules, facts);
+	if (memo)
+		*memo = (struct judge_memo){policy, *facts, decision};
+	return decision;
+}
+
 /* One name of an operation, as op_judge_name in bpf/judge.bpf.c has it. */
 static struct decision judge_name(const struct policy *policy, const struct record_op *record, struct span path,
-				  uint32_t side, bool unknown)
+				  uint32_t side, bool unknown, struct judge_memo *memo)
 {
 	const struct policy_image *image = policy_image(policy);
 	struct facts facts = {.op = record->op, .agent = record->agent, .workspace = side, .rate = record->rate};
@@ -21,7 +34,7 @@ static struct decision judge_name(const struct policy *policy, const struct reco
 		facts_add_path(&facts, &accept);
 		facts.unknown = side == WORKSPACE_UNKNOWN ? 1u << FAMILY_WORKSPACE : 0;
 	}
-	return decide(&image->rules, &facts);
+	return decide_with(policy, &facts, memo);
 }
 
 /* An exec is judged by its executable and its arguments; the kernel matched those, with bytes that are not recorded. */
@@ -42,7 +55,7 @@ static struct decision judge_exec(const struct policy *policy, const struct even
 	return decide(&image->rules, &facts);
 }
 
-struct decision judge_op(const struct policy *policy, const struct event *event)
+struct decision judge_op(const struct policy *policy, const struct event *event, struct judge_memo *memo)
 {
 	const struct record_op *record = &event->op;
 	struct decision first, second;
@@ -50,11 +63,11 @@ struct decision judge_op(const struct policy *policy, const struct event *event)
 	if (record->op == OP_EXEC)
 		return judge_exec(policy, event);
 	first = judge_name(policy, record, event_text(event, record->path), record->workspace,
-			   record->flags & OP_PATH_UNKNOWN);
+			   record->flags & OP_PATH_UNKNOWN, memo);
 	if (record->op != OP_RENAME || !(record->flags & (OP_REPLACED | OP_REPLACED_UNKNOWN | OP_EXCHANGE)))
 		return first;
 	second = judge_name(policy, record, event_text(event, record->new_path), record->new_workspace,
-			    record->flags & OP_NEW_PATH_UNKNOWN);
+			    record->flags & OP_NEW_PATH_UNKNOWN, memo);
 	return decision_stricter(first, second);
 }
 

@@ -10,8 +10,15 @@
 #include "decode.h"
 #include "policy.h"
 
-/* For RECORD_OP. The facts are those that the record holds: paths, sides of the workspace, what could not be learned. */
-struct decision judge_op(const struct policy *policy, const struct event *event);
+/* The last decision: most operations of a program have the same facts as the one before. All zero at the start. */
+struct judge_memo {
+	const struct policy *policy; /* set it to NULL before a policy is freed */
+	struct facts facts;
+	struct decision decision;
+};
+
+/* For RECORD_OP. memo may be NULL. The facts are those that the record holds: paths, sides of the workspace, what could not be learned. */
+struct decision judge_op(const struct policy *policy, const struct event *event, struct judge_memo *memo);
 
 /* For RECORD_SQL: what the kernel decided by, with the classes not known unless its scan cleared the text. */
 struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event);

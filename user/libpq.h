@@ -80,6 +80,14 @@ struct libpq_set;
  */
 typedef int (*libpq_found_fn)(const struct libpq_library *library, void *data);
 
+/* A file as a RECORD_MAP tells it. */
+struct libpq_wanted {
+	uint32_t dev; /* kernel encoding: major << 20 | minor */
+	uint64_t ino;
+	const char *name; /* last component, without NUL; NULL: not known */
+	size_t name_length;
+};
+
 int libpq_set_new(struct libpq_set **ret_set);
 void libpq_set_free(struct libpq_set *set);
 
@@ -99,17 +107,18 @@ static inline void cleanup_libpq_set(struct libpq_set **set)
  * libpq_scan_processes(): every executable mapping of every process, in all mount namespaces, deleted files too.
  * libpq_scan_loader(): what the dynamic loader's cache lists as libpq*, so that the probes precede the first user.
  * cache_path NULL: /etc/ld.so.cache. Where there is none (musl): 0.
- * libpq_inspect_process(): after a RECORD_MAP. dev (kernel encoding: major << 20 | minor) and ino are those of the
- * record; where no mapping of the process shows them, all its executable mappings are looked at: on overlayfs
- * /proc/PID/maps shows the layer's numbers before Linux 6.8 ("fs/proc: show correct device and inode numbers in
- * /proc/pid/maps") and the overlay's since. -ESRCH: the process is gone.
+ * libpq_inspect_process(): after a RECORD_MAP, which is made before the file is mapped: for a few milliseconds it is
+ * waited for. A mapping is the wanted one by its numbers or its name: on overlayfs /proc/PID/maps shows the layer's
+ * numbers before Linux 6.8 ("fs/proc: show correct device and inode numbers in /proc/pid/maps") and the overlay's
+ * since. Where there is neither, all executable mappings are looked at and -ENOENT is returned. -ESRCH: the process is
+ * gone.
  *
  * All need CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE (map_files). They return 0 or the first error of `found`; a file
  * that cannot be read is passed over, and looked at again the next time.
  */
 int libpq_scan_processes(struct libpq_set *set, libpq_found_fn found, void *data);
 int libpq_scan_loader(struct libpq_set *set, const char *cache_path, libpq_found_fn found, void *data);
-int libpq_inspect_process(struct libpq_set *set, pid_t pid, uint32_t dev, uint64_t ino, libpq_found_fn found,
+int libpq_inspect_process(struct libpq_set *set, pid_t pid, const struct libpq_wanted *wanted, libpq_found_fn found,
 			  void *data);
 
 /* Borrowed from the set; NULL if there is no such library. */

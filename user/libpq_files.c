@@ -21,6 +21,8 @@
 
 #define LOADER_CACHE "/etc/ld.so.cache"
 #define LOADER_CACHE_MAX (64U << 20)
+#define MAPPED_TRIES 20 /* until a file that is being mapped shows in /proc/PID/maps */
+#define MAPPED_USEC 100
 #define INT3 0xcc /* what a uprobe puts in place of the first byte of an instruction */
 
 /* A file as it was when it was looked at. */
@@ -298,16 +300,26 @@ static bool parse_mapping(char *line, struct mapping *ret_mapping)
 	return permissions[2] == 'x' && ret_mapping->ino != 0;
 }
 
-struct wanted_file {
-	uint32_t dev;
-	uint64_t ino;
-};
+#define DELETED " (deleted)" /* behind a name in /proc/PID/maps, proc(5) */
+
+static bool has_name(const struct mapping *mapping, const struct libpq_wanted *wanted)
+{
+	const char *slash = strrchr(mapping->name, '/');
+
+	return slash && wanted->name_length > 0 && strncmp(slash + 1, wanted->name, wanted->name_length) == 0 &&
+	       (!slash[1 + wanted->name_length] || streq(slash + 1 + wanted->name_length, DELETED));
+}
+
+static bool is_wanted(const struct mapping *mapping, const struct libpq_wanted *wanted)
+{
+	return (mapping->dev == wanted->dev && mapping->ino == wanted->ino) || has_name(mapping, wanted);
+}
 
 /*
  * Looks at the files that a process maps to execute: all, or the one that is wanted. The numbers of lines in its maps
  * and of mappings looked at come back. -ESRCH: no such process.
  */
-static int look_at_mappings(struct libpq_set *set, pid_t pid, const struct wanted_file *wanted, size_t *ret_lines,
+static int look_at_mappings(struct libpq_set *set, pid_t pid, const struct libpq_wanted *wanted, size_t *ret_lines,
 			    size_t *ret_looked)
 {
 	_cleanup_fclose_ FILE *maps = NULL;
@@ -326,7 +338,7 @@ static int look_at_mappings(struct libpq_set *set, pid_t pid, const struct wante
 		++*ret_lines;
 		if (!parse_mapping(line, &mapping))
 			continue;
-		if (wanted && (mapping.dev != wanted->dev || mapping.ino != wanted->ino))
+		if (wanted && !is_wanted(&mapping, wanted))
 			continue;
 		++*ret_looked;
 		/* Not the format of maps, which pads to eight digits. */
@@ -389,20 +401,25 @@ int libpq_scan_processes(struct libpq_set *set, libpq_found_fn found, void *data
 	return set->error;
 }
 
-int libpq_inspect_process(struct libpq_set *set, pid_t pid, uint32_t dev, uint64_t ino, libpq_found_fn found,
+int libpq_inspect_process(struct libpq_set *set, pid_t pid, const struct libpq_wanted *wanted, libpq_found_fn found,
 			  void *data)
 {
-	struct wanted_file wanted = {dev, ino};
-	size_t lines, looked;
+	size_t lines, looked, rest;
 	int err;
 
 	begin(set, found, data);
-	err = look_at_mappings(set, pid, &wanted, &lines, &looked);
-	if (!err && looked == 0 && lines > 0)
-		err = look_at_mappings(set, pid, NULL, &lines, &looked);
-	if (!err && lines == 0)
+	err = look_at_mappings(set, pid, wanted, &lines, &looked);
+	for (int i = 0; i < MAPPED_TRIES && !err && looked == 0 && lines > 0; i++) {
+		usleep(MAPPED_USEC);
+		err = look_at_mappings(set, pid, wanted, &lines, &looked);
+	}
+	if (err || set->error || looked > 0)
+		return err ? err : set->error;
+	if (lines > 0)
+		err = look_at_mappings(set, pid, NULL, &lines, &rest);
+	else
 		look_at_threads(set, pid);
-	return err ? err : set->error;
+	return err ? err : set->error ? set->error : -ENOENT;
 }
 
 /*

@@ -10,8 +10,10 @@
 #include <bpf/libbpf.h>
 
 #include "maps.h"
+#include "pins.h"
 #include "reprieve.skel.h"
 
+#define TAKE_OVER_USEC 50000 /* longer than any program runs */
 #define RING_BYTES (32u << 20)
 #define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
 
@@ -33,6 +35,10 @@ struct guard {
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
+	const char *pins; /* directory; NULL: nothing stays when the guard is freed */
+	uint32_t instance;
+	unsigned int pinned; /* links so far */
+	bool adopted; /* another daemon's maps are in use */
 	size_t ring_bytes;
 };
 
@@ -75,6 +81,7 @@ static const struct program_row program_rows[] = {
 	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf"},
 	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount"},
 	{"map_file", NEED_LSM, "bpf_lsm_mmap_file"},
+	{"connect_socket", NEED_LSM, "bpf_lsm_socket_connect"},
 	{"result_unlink", NEED_RESULTS, "vfs_unlink"},
 	{"result_rmdir", NEED_RESULTS, "vfs_rmdir"},
 	{"result_rename", NEED_RESULTS, "vfs_rename"},
@@ -82,6 +89,7 @@ static const struct program_row program_rows[] = {
 	{"result_fallocate", NEED_RESULTS, "vfs_fallocate"},
 	{"enter_call", NEED_SIGNAL, NULL},
 	{"enter_mmap", NEED_SIGNAL, NULL},
+	{"enter_connect", NEED_SIGNAL, NULL},
 	{"exit_call", NEED_SIGNAL, NULL},
 	{"pq_call", NEED_COOKIE, NULL},
 	{"pq_send_query", NEED_NO_COOKIE, NULL},
@@ -197,10 +205,11 @@ static void set_arguments(const struct kernel_btf *btf, const char *name, volati
 		*(__u32 *)to = count;
 }
 
-static void set_constants(struct reprieve *skel, const struct kernel_facts *facts)
+static void set_constants(const struct guard *guard, struct reprieve *skel, const struct kernel_facts *facts)
 {
 	const struct kernel_btf *btf = facts->btf;
 
+	skel->rodata->instance = guard->instance;
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
@@ -256,6 +265,8 @@ static int keep_link(struct guard *guard, struct bpf_link *link)
 
 	if (!link)
 		return -errno;
+	if (guard->pins && pins_keep(guard->pins, guard->instance, guard->pinned++, link))
+		log_warning("a probe cannot be kept beyond the daemon's end: %s", strerror(errno));
 	links = realloc(guard->links, (guard->link_count + 1) * sizeof(*links));
 	if (!links) {
 		bpf_link__destroy(link);
@@ -410,7 +421,7 @@ static int open_skeleton(struct guard *guard, const struct arming *arming, const
 
 	if (!skel)
 		return -errno;
-	set_constants(skel, arming->facts);
+	set_constants(guard, skel, arming->facts);
 	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
 		error = -EINVAL;
@@ -456,17 +467,27 @@ struct kind {
 	const char *prefix; /* of the function in BTF */
 	enum bpf_prog_type type;
 	enum bpf_attach_type attach_type;
-	const struct kernel_btf *btf;
-	int handler;
 };
+
+static const struct kind kinds[] = {
+	{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC},
+	{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT},
+	{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP},
+	{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER},
+};
+
+/* The index in use during a load: a handler is told of nothing but its kind. */
+static const struct kernel_btf *kinds_btf;
 
 static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
 {
-	const struct kind *kind = (const struct kind *)cookie;
+	const struct kind *kind = &kinds[cookie];
 	char name[128];
 
+	if (!kinds_btf)
+		return -EINVAL;
 	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
-	options->attach_btf_id = kernel_btf_find(kind->btf, name).id;
+	options->attach_btf_id = kernel_btf_find(kinds_btf, name).id;
 	options->expected_attach_type = kind->attach_type;
 	if (!options->attach_btf_id)
 		return -ENOENT;
@@ -474,50 +495,24 @@ static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *
 	return bpf_program__set_type(program, kind->type);
 }
 
-#define KINDS 4
-
-/* libbpf (seen with 1.1) frees its list of handlers with the last one, and uses it again at the next: so one that serves
- * no program stays. */
-static int keep_handlers(void)
+/*
+ * Once and for good: libbpf before 1.3 goes on using the memory of its list of handlers when the last of them has been
+ * taken away (libbpf commit "Fix realloc API handling in zero-sized edge cases").
+ */
+static int register_kinds(void)
 {
-	static int kept;
+	static bool registered;
 
-	if (!kept)
-		kept = libbpf_register_prog_handler("reprieve/", BPF_PROG_TYPE_RAW_TRACEPOINT, 0, NULL);
-	return MIN(kept, 0);
-}
-
-static int register_kinds(const struct kernel_btf *btf, struct kind kinds[KINDS])
-{
-	const struct kind known[KINDS] = {
-		{"lsm/", "bpf_lsm_", BPF_PROG_TYPE_LSM, BPF_LSM_MAC, btf, 0},
-		{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, btf, 0},
-		{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, btf, 0},
-		{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, btf, 0},
-	};
-
-	if (keep_handlers() < 0)
-		return keep_handlers();
-
-	for (size_t i = 0; i < KINDS; i++) {
-		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)&kinds[i],
-			    .prog_prepare_load_fn = prepare_load);
-
-		kinds[i] = known[i];
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) && !registered; i++) {
+		LIBBPF_OPTS(libbpf_prog_handler_opts, options, .cookie = (long)i, .prog_prepare_load_fn = prepare_load);
 		/* Until it is loaded a program is of a kind for which libbpf asks for no BTF of the kernel's. */
-		kinds[i].handler =
-			libbpf_register_prog_handler(known[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
-		if (kinds[i].handler < 0)
-			return kinds[i].handler;
-	}
-	return 0;
-}
+		int handler = libbpf_register_prog_handler(kinds[i].section, BPF_PROG_TYPE_RAW_TRACEPOINT, 0, &options);
 
-static void forget_kinds(struct kind kinds[KINDS])
-{
-	for (size_t i = 0; i < KINDS; i++)
-		if (kinds[i].handler > 0)
-			libbpf_unregister_prog_handler(kinds[i].handler);
+		if (handler < 0)
+			return handler;
+	}
+	registered = true;
+	return 0;
 }
 
 /* What the programs' own BTF names and the kernel knows, into a file without a name. */
@@ -541,23 +536,25 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 {
 	_cleanup_close_ int fd = memfd_create("reprieve-types", MFD_CLOEXEC);
 	struct reprieve *skel = NULL;
-	struct kind kinds[KINDS] = {};
 	char path[64];
 	int error;
 
 	if (fd < 0)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	error = register_kinds(arming->facts->btf, kinds);
+	kinds_btf = arming->facts->btf;
+	error = register_kinds();
 	if (!error)
 		error = open_skeleton(guard, arming, path, &skel);
 	if (!error)
 		error = write_types(arming->facts->btf, bpf_object__btf(skel->obj), fd);
 	if (!error && arming->stage != STAGE_START)
 		error = share_maps(guard->skel, skel);
+	else if (!error && guard->pins)
+		error = pins_prepare(guard->pins, skel->obj);
 	if (!error)
 		error = reprieve__load(skel);
-	forget_kinds(kinds);
+	kinds_btf = NULL;
 	if (error)
 		reprieve__destroy(skel);
 	else
@@ -609,6 +606,25 @@ static int map_policies(struct guard *guard)
 	return 0;
 }
 
+/* Loads, on the maps that another daemon left where there are any. Those of another release are of no use. */
+static int load_start(struct guard *guard, const struct arming *arming, const struct guard_options *options)
+{
+	int error;
+
+	guard->pins = options->pins;
+	guard->instance = options->instance ? options->instance : 1;
+	guard->adopted = guard->pins && pins_exist(guard->pins);
+	error = load_skeleton(guard, arming, &guard->skel);
+	if (error != -EINVAL || !guard->adopted)
+		return error;
+	log_warning(
+		"the guard that was left in the kernel (%s) is another release's: it is taken off, and a new one begins",
+		guard->pins);
+	pins_remove(guard->pins);
+	guard->adopted = false;
+	return load_skeleton(guard, arming, &guard->skel);
+}
+
 int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
 {
 	struct arming arming = {.facts = facts, .options = options};
@@ -629,18 +645,23 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	guard->fexits = known_results(facts);
 	guard->facts = *facts;
 	guard->facts.btf = NULL;
-	error = load_skeleton(guard, &arming, &guard->skel);
+	error = load_start(guard, &arming, options);
 	if (!error)
 		error = map_policies(guard);
-	if (!error)
-		guard->skel->bss->settings.members_only = options->members_only;
-	if (!error)
-		error = attach_all(guard);
+	if (error)
+		goto fail;
+	guard->skel->bss->settings.members_only = options->members_only;
+	if (!guard->adopted)
+		guard->skel->bss->settings.instance = guard->instance;
+	guard->active = guard->skel->bss->settings.active_policy & 1;
+	error = attach_all(guard);
 	if (error)
 		goto fail;
 	*ret_guard = guard;
 	return 0;
 fail:
+	if (guard->pins && !guard->adopted)
+		pins_remove(guard->pins);
 	guard_free(guard);
 	return error;
 }
@@ -649,8 +670,12 @@ void guard_free(struct guard *guard)
 {
 	if (!guard)
 		return;
-	for (size_t i = 0; i < guard->link_count; i++)
+	for (size_t i = 0; i < guard->link_count; i++) {
+		/* A pinned link stays as it is; to destroy it would disable its perf event. */
+		if (guard->pins)
+			bpf_link__disconnect(guard->links[i]);
 		bpf_link__destroy(guard->links[i]);
+	}
 	free(guard->links);
 	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
@@ -1012,4 +1037,64 @@ int guard_protect(struct guard *guard, const struct file_id *files, size_t count
 	guard->skel->bss->settings.protect_mask |= mask;
 	guard->skel->bss->settings.guard_pid = (uint32_t)getpid();
 	return error;
+}
+
+void guard_take_over(struct guard *guard)
+{
+	volatile struct settings *settings = &guard->skel->bss->settings;
+
+	if (!guard->pins)
+		return;
+	if (guard->adopted) {
+		settings->known_results = 0;
+		settings->next_instance = guard->instance;
+		usleep(TAKE_OVER_USEC);
+		settings->instance = guard->instance;
+		settings->next_instance = 0;
+	}
+	pins_drop_others(guard->pins, guard->instance);
+}
+
+bool guard_adopted(const struct guard *guard)
+{
+	return guard->adopted;
+}
+
+uint32_t guard_generation(const struct guard *guard)
+{
+	return guard->policies[guard->active & 1].rules.generation;
+}
+
+void guard_exempt(struct guard *guard, const struct session_id *session)
+{
+	guard->skel->bss->settings.selftest = *session;
+}
+
+static int find_session(struct guard *guard, const struct session_id *id, struct session_info *ret_info)
+{
+	return bpf_map__lookup_elem(guard->skel->maps.sessions, id, sizeof(*id), ret_info, sizeof(*ret_info), 0)
+		       ? -ENOENT
+		       : 0;
+}
+
+int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent)
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (!error)
+		*ret_agent = info.agent;
+	return error;
+}
+
+int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1])
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (error || !info.ws_name_length || info.ws_name_length > WORKSPACE_BYTES)
+		return -ENOENT;
+	memcpy(ret_path, info.ws_name, info.ws_name_length);
+	ret_path[info.ws_name_length] = '\0';
+	return 0;
 }

@@ -17,6 +17,9 @@ struct guard;
 struct guard_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 32 MiB */
 	bool tracepoints; /* the signal tier, though lsm works: for comparison */
+	const char
+		*pins; /* directory of a BPF file system: the guard stays there when it is freed; NULL: nothing stays */
+	uint32_t instance; /* another number than that of any other daemon; 0 only without pins */
 	bool members_only; /* no session but those that are registered */
 };
 
@@ -99,6 +102,9 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy);
 int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t agent, uint32_t ws_dev,
 		      uint64_t ws_ino, const char *ws_name);
 void guard_remove_session(struct guard *guard, const struct session_id *id);
+/* What the kernel side knows of a session. -ENOENT: nothing. */
+int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent);
+int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1]);
 
 /* Makes a process a member. -ENOSPC: there is no room. */
 int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
@@ -134,6 +140,20 @@ int guard_for_each_held(struct guard *guard, int (*each)(const void *record, siz
  * lsm tier guards. What was named before stays so. -E2BIG: more than PROTECTED_MAX; the others are protected.
  */
 int guard_protect(struct guard *guard, const struct file_id *files, size_t count);
+
+/*
+ * From the programs of the daemon before to our own: for a moment both decide, and never neither. Called once, with every
+ * probe attached; nothing to do where no other daemon left any.
+ */
+void guard_take_over(struct guard *guard);
+
+/* Has this guard taken another's maps over, with its sessions, policy, answers and held calls? */
+bool guard_adopted(const struct guard *guard);
+/* Of the policy in force in the kernel. */
+uint32_t guard_generation(const struct guard *guard);
+
+/* Operations of this session are counted and go on, whatever the policy says. */
+void guard_exempt(struct guard *guard, const struct session_id *session);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);

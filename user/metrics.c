@@ -99,6 +99,18 @@ static void render_losses(const json_t *status, struct buffer *buffer)
 	}
 }
 
+/* Losses come from scheduling. */
+static void render_reader(const json_t *status, struct buffer *buffer)
+{
+	const char *reader = json_string_value(json_object_get(json_object_get(status, "ring"), "reader"));
+
+	if (!reader)
+		return;
+	head(buffer, "ring_reader", "gauge",
+	     "How the thread that reads the ring buffer is scheduled: fifo, nice, normal.");
+	buffer_format(buffer, "reprieve_ring_reader{scheduling=\"%s\"} 1\n", reader);
+}
+
 static void render_tiers(const json_t *status, struct buffer *buffer)
 {
 	json_t *tier;
@@ -140,6 +152,7 @@ void metrics_render(const json_t *status, struct buffer *buffer)
 	render_plain(status, buffer);
 	render_operations(status, buffer);
 	render_losses(status, buffer);
+	render_reader(status, buffer);
 	render_tiers(status, buffer);
 	render_sinks(status, buffer);
 }

@@ -24,6 +24,15 @@ void pipeline_give_out(struct pipeline *pipeline, const struct session *session,
 	buffer_clear(&pipeline->line);
 }
 
+static bool is_wanted(const struct pipeline *pipeline, int op, enum verdict verdict)
+{
+	const struct pipeline_actions *actions = &pipeline->actions;
+
+	if (actions->publish && (!actions->has_readers || actions->has_readers(actions->userdata)))
+		return true;
+	return sinks_want(pipeline->sinks, op, verdict);
+}
+
 static void hook_begun(struct session *session, uint64_t time, void *userdata)
 {
 	struct pipeline *pipeline = userdata;
@@ -89,6 +98,8 @@ void pipeline_free(struct pipeline *pipeline)
 
 void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy)
 {
+	event_writer_forget(&pipeline->writer);
+	pipeline->memo.policy = NULL;
 	policy_free(pipeline->previous);
 	pipeline->previous = pipeline->policy;
 	pipeline->policy = policy;
@@ -192,6 +203,10 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 	if (telling->policy && report.verdict > VERDICT_ALLOW)
 		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
+	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
+		event_writer_skip(&pipeline->writer);
+		return 0;
+	}
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
 	if (!error && telling->begun)
 		pipeline_hold_facts(pipeline, telling->hold);
@@ -242,7 +257,7 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 
 	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
 	if (telling.policy && !(flags & (OP_HELD_BEFORE | OP_SELF)))
-		compare(pipeline, event, telling.decision, judge_op(telling.policy, event));
+		compare(pipeline, event, telling.decision, judge_op(telling.policy, event, &pipeline->memo));
 	kill_session(pipeline, telling.policy, telling.decision, flags, process ? process->session : NULL);
 	if (flags & OP_HELD_BEFORE)
 		holds_call_ended(pipeline->holds, event);

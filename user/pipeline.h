@@ -48,6 +48,8 @@ struct pipeline_actions {
 	/* One finished line with its newline, for readers over the socket. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 			void *userdata);
+	/* Does anybody read what is published? NULL: always. */
+	bool (*has_readers)(void *userdata);
 	void *userdata;
 };
 

@@ -3,6 +3,7 @@
 #ifndef REPRIEVE_PIPELINE_INTERNAL_H
 #define REPRIEVE_PIPELINE_INTERNAL_H
 
+#include "judge.h"
 #include "pipeline.h"
 
 struct pipeline {
@@ -17,6 +18,7 @@ struct pipeline {
 	struct event_writer writer;
 	struct buffer line;
 	struct pipeline_counts counts;
+	struct judge_memo memo;
 	struct session_id ignored;
 };
 

@@ -944,6 +944,12 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 	return 0;
 }
 
+void policy_set_generation(struct policy *policy, uint32_t generation)
+{
+	policy->generation = generation;
+	policy->image->rules.generation = generation;
+}
+
 int policy_load_builtin(struct agent_registry *registry, uint32_t generation, struct policy **ret,
 			struct policy_errors *errors)
 {

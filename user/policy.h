@@ -115,6 +115,8 @@ int policy_load_file(const char *path, struct agent_registry *registry, uint32_t
 		     struct policy_errors *errors);
 int policy_load_text(const char *text, size_t length, const char *origin, struct agent_registry *registry,
 		     uint32_t generation, struct policy **ret, struct policy_errors *errors);
+/* Another number for it, before it is put in force. */
+void policy_set_generation(struct policy *policy, uint32_t generation);
 int policy_load_builtin(struct agent_registry *registry, uint32_t generation, struct policy **ret,
 			struct policy_errors *errors);
 void policy_free(struct policy *policy);

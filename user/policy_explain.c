@@ -29,7 +29,7 @@ static uint32_t workspace_side(const char *workspace, const char *path)
 		length--;
 	if (length == 1 && workspace[0] == '/')
 		return WORKSPACE_INSIDE;
-	if (!strncmp(path, workspace, length) && path[length] == '/')
+	if (!strncmp(path, workspace, length) && (path[length] == '/' || !path[length]))
 		return WORKSPACE_INSIDE;
 	return WORKSPACE_OUTSIDE;
 }

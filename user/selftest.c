@@ -158,6 +158,7 @@ static int enlist(struct guard *guard, pid_t child, struct session_id *ret_sessi
 	if (error)
 		return error;
 	session.start = process.start;
+	guard_exempt(guard, &session);
 	error = guard_add_session(guard, &session, 0, 0, 0, NULL);
 	if (!error)
 		error = guard_add_task(guard, &process, &session, 0);

@@ -3,6 +3,13 @@
 
 #include <pwd.h>
 
+bool serve_has_readers(void *userdata)
+{
+	const struct serve *serve = userdata;
+
+	return serve->server && control_has_readers(serve->server);
+}
+
 void serve_publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 		   void *userdata)
 {

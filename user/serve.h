@@ -20,4 +20,7 @@ void serve_close(struct serve *serve);
 void serve_publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 		   void *userdata);
 
+/* Does anybody listen? */
+bool serve_has_readers(void *userdata);
+
 #endif

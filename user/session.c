@@ -32,6 +32,14 @@ static size_t hash_bits(uint64_t key)
 	return (size_t)((key * 0x9e3779b97f4a7c15ULL) >> 32);
 }
 
+/* Numbers for struct process and struct session: never the same twice, in whichever table. */
+static uint64_t next_version(void)
+{
+	static uint64_t last;
+
+	return ++last;
+}
+
 static char *copy_text(struct span text)
 {
 	char *copy = malloc(text.length + 1);
@@ -95,6 +103,14 @@ static void program_unref(struct program *program)
 	free(program);
 }
 
+/* What its events tell of a process is no longer what it was; its descendants tell it as an ancestor. */
+static void process_changed(struct process *process)
+{
+	process->version = next_version();
+	if (process->children)
+		process->session->version = next_version();
+}
+
 /* ---- cgroups ---- */
 
 static struct cgroup **cgroup_bucket(struct sessions *sessions, uint64_t id)
@@ -136,6 +152,7 @@ static int cgroup_set_path(struct cgroup *cgroup, struct span path)
 		return -ENOMEM;
 	free(cgroup->path);
 	cgroup->path = copy;
+	cgroup->version = next_version();
 	return 0;
 }
 
@@ -215,6 +232,7 @@ static void session_changed(struct session *session)
 {
 	free(session->json);
 	session->json = NULL;
+	session->version = next_version();
 }
 
 /* Nanoseconds may lie before 1970 where the clock is wrong: the id then says 0. */
@@ -243,6 +261,7 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
 	session->began = id->pid ? id->start : sessions->now;
 	session->began_real = clock_real_ns(&sessions->clock, session->began);
 	session->incomplete = true;
+	session->version = next_version();
 	session_write_id(session);
 	session->next = *bucket;
 	*bucket = session;
@@ -304,7 +323,8 @@ static int session_derive_name(struct session *session)
 {
 	const struct process *root = session->root;
 
-	if (session->name_source >= NAME_AGENT)
+	/* Of the root's program nothing better is learned at each of its events. */
+	if (session->name_source >= (session->agent_name ? NAME_AGENT : NAME_PROGRAM))
 		return 0;
 	if (session->agent_name)
 		return session_set_name(session, span_of(session->agent_name), NAME_AGENT);
@@ -431,6 +451,7 @@ static void process_set_parent(struct sessions *sessions, struct process *proces
 		parent->children++;
 	if (old)
 		old->children--;
+	process_changed(process);
 	process_release(sessions, old);
 }
 
@@ -539,6 +560,8 @@ static void process_move(struct sessions *sessions, struct process *process, str
 		return;
 	session->refs++;
 	process->session = session;
+	process_changed(process);
+	old->version = next_version();
 	if (process->alive) {
 		session_joined(session, process);
 		session_left(sessions, old);
@@ -570,6 +593,7 @@ static struct process *process_new(struct sessions *sessions, const struct proce
 	bucket = process_bucket(sessions, id->pid);
 	process->id = *id;
 	process->session = session;
+	process->version = next_version();
 	process->refs = 1;
 	process->next = *bucket;
 	*bucket = process;
@@ -592,8 +616,11 @@ static void process_update(struct process *process, const struct actor *actor)
 {
 	process->uid = actor->uid;
 	process->gid = actor->gid;
-	if (actor->comm[0] && (actor->tid == actor->process.pid || !process->comm[0]))
-		memcpy(process->comm, actor->comm, COMM_BYTES);
+	if (!actor->comm[0] || (actor->tid != actor->process.pid && process->comm[0]) ||
+	    !memcmp(process->comm, actor->comm, COMM_BYTES))
+		return;
+	memcpy(process->comm, actor->comm, COMM_BYTES);
+	process_changed(process);
 }
 
 /*
@@ -723,6 +750,7 @@ static int apply_fork(struct sessions *sessions, const struct event *event, stru
 		child->cgroup = parent->cgroup;
 		child->cgroup->refs++;
 	}
+	process_changed(child);
 	*ret_process = parent;
 	return 0;
 }
@@ -775,6 +803,7 @@ static int apply_exec(struct sessions *sessions, const struct event *event, stru
 			return -ENOMEM;
 		program_unref(process->program);
 		process->program = program;
+		process_changed(process);
 		process->execs += !snapshot;
 	}
 	if (!snapshot || !process->cgroup)

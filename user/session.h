@@ -46,6 +46,7 @@ struct cgroup {
 	unsigned int refs;
 	uint64_t id;
 	char *path; /* in the cgroup2 hierarchy; NULL: not learned */
+	uint64_t version; /* of the path */
 	struct cgroup *next;
 };
 
@@ -87,6 +88,7 @@ struct session {
 	size_t alive; /* processes */
 	size_t processes; /* seen since it began */
 	struct session_totals totals;
+	uint64_t version; /* of what its processes' events tell of it and of their ancestors; see struct process */
 	char *json; /* written by event_json.c, owned here; NULL when it has to be written anew */
 	size_t json_length;
 	unsigned int refs;
@@ -111,6 +113,11 @@ struct process {
 	uint32_t told[TOLD_RULES]; /* keys of the rules whose denials it was told of; 0: free */
 	uint64_t exited; /* nanoseconds since boot */
 	uint32_t children; /* in this table, dead ones included */
+	/*
+	 * Another number each time that something changes which its events tell. What was rendered of a process holds
+	 * for as long as this number, its session's and its cgroup's stay what they were: no two are ever alike.
+	 */
+	uint64_t version;
 	unsigned int refs;
 	struct process *linger_next;
 	struct process *next; /* in its bucket */

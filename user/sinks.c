@@ -299,6 +299,14 @@ void sinks_write(struct sinks *sinks, const char *line, size_t length, int op, e
 			sink_write(&sinks->items[i], line, length, op, verdict);
 }
 
+bool sinks_want(const struct sinks *sinks, int op, enum verdict verdict)
+{
+	for (size_t i = 0; i < sinks->count; i++)
+		if (wants(&sinks->items[i], op, verdict))
+			return true;
+	return false;
+}
+
 uint64_t sinks_lost(const struct sinks *sinks)
 {
 	uint64_t lost = sinks->lost;

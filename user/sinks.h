@@ -36,6 +36,9 @@ int sinks_set_policy(struct sinks *sinks, const struct policy *policy);
  */
 void sinks_write(struct sinks *sinks, const char *line, size_t length, int op, enum verdict verdict);
 
+/* Does any sink take events like this one? Where not, it need not be rendered. */
+bool sinks_want(const struct sinks *sinks, int op, enum verdict verdict);
+
 /* Writes buffered lines out: after each batch. A sink that fails is told of once, and its losses are counted. */
 void sinks_flush(struct sinks *sinks);
 

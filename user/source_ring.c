@@ -10,7 +10,8 @@
 
 #include <bpf/libbpf.h>
 
-#define BATCH_BYTES (1u << 20)
+#define BATCH_BYTES (1u << 18)
+#define SPARE_MAX 8 /* batches kept for reuse: new memory costs a page fault for each 4 KiB */
 #define TICK_MS 50 /* records that nobody was woken for wait no longer than this */
 
 struct source_ring {
@@ -21,11 +22,13 @@ struct source_ring {
 	int wanted; /* eventfd: look now (flush), or stop */
 	int epoll;
 	bool stop;
-	int schedule_error;
+	const char *scheduling; /* written by the thread, once */
 	pthread_mutex_t lock;
 	pthread_cond_t flushed;
 	uint64_t flushes_asked, flushes_done;
 	struct record_batch *first, *last;
+	struct record_batch *spare; /* the last one given back first: the caches may have it still */
+	size_t spares;
 	size_t waiting; /* bytes */
 	size_t limit;
 	uint64_t dropped[RECORD_KIND_COUNT];
@@ -36,6 +39,17 @@ static void count_dropped(struct source_ring *source, const struct record *recor
 	source->dropped[record->kind < RECORD_KIND_COUNT ? record->kind : 0] += 1;
 }
 
+static struct record_batch *batch_new(struct source_ring *source)
+{
+	struct record_batch *batch = source->spare;
+
+	if (!batch)
+		return malloc(sizeof(*batch) + BATCH_BYTES);
+	source->spare = batch->next;
+	source->spares -= 1;
+	return batch;
+}
+
 static struct record_batch *batch_with_room(struct source_ring *source, size_t bytes)
 {
 	struct record_batch *batch = source->last;
@@ -44,7 +58,7 @@ static struct record_batch *batch_with_room(struct source_ring *source, size_t b
 		return batch;
 	if (source->waiting + BATCH_BYTES > source->limit)
 		return NULL;
-	batch = malloc(sizeof(*batch) + BATCH_BYTES);
+	batch = batch_new(source);
 	if (!batch)
 		return NULL;
 	batch->next = NULL;
@@ -93,13 +107,14 @@ static void read_ring(struct source_ring *source)
 	pthread_mutex_unlock(&source->lock);
 }
 
-static int raise_priority(void)
+/* SCHED_RESET_ON_FORK: a child would keep what it needs no more. */
+static const char *raise_priority(void)
 {
 	struct sched_param parameters = {.sched_priority = 1};
 
 	if (!sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameters))
-		return 0;
-	return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -20) ? errno : EPERM;
+		return "fifo";
+	return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -20) ? "normal" : "nice";
 }
 
 static void *drain(void *argument)
@@ -108,7 +123,7 @@ static void *drain(void *argument)
 	struct epoll_event events[2];
 	uint64_t value;
 
-	source->schedule_error = raise_priority();
+	__atomic_store_n(&source->scheduling, raise_priority(), __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&source->stop, __ATOMIC_ACQUIRE)) {
 		int count = epoll_wait(source->epoll, events, 2, TICK_MS);
 
@@ -151,6 +166,7 @@ int source_ring_start(int ring_fd, size_t memory_limit, struct source_ring **ret
 		return -ENOMEM;
 	source->ready = source->wanted = source->epoll = -1;
 	source->limit = memory_limit;
+	source->scheduling = "normal";
 	pthread_mutex_init(&source->lock, NULL);
 	pthread_cond_init(&source->flushed, NULL);
 	error = source_open(source, ring_fd);
@@ -173,10 +189,18 @@ static void wake(struct source_ring *source)
 		log_debug("ring: %s", strerror(errno));
 }
 
+static void free_batches(struct record_batch *batch)
+{
+	while (batch) {
+		struct record_batch *next = batch->next;
+
+		free(batch);
+		batch = next;
+	}
+}
+
 void source_ring_stop(struct source_ring *source)
 {
-	struct record_batch *batch;
-
 	if (!source)
 		return;
 	if (source->running) {
@@ -184,10 +208,8 @@ void source_ring_stop(struct source_ring *source)
 		wake(source);
 		pthread_join(source->thread, NULL);
 	}
-	while ((batch = source->first)) {
-		source->first = batch->next;
-		free(batch);
-	}
+	free_batches(source->first);
+	free_batches(source->spare);
 	ring_buffer__free(source->ring);
 	cleanup_close(&source->ready);
 	cleanup_close(&source->wanted);
@@ -217,6 +239,19 @@ struct record_batch *source_ring_take(struct source_ring *source)
 	return first;
 }
 
+void source_ring_give_back(struct source_ring *source, struct record_batch *batch)
+{
+	pthread_mutex_lock(&source->lock);
+	if (source->spares < SPARE_MAX) {
+		batch->next = source->spare;
+		source->spare = batch;
+		source->spares += 1;
+		batch = NULL;
+	}
+	pthread_mutex_unlock(&source->lock);
+	free(batch);
+}
+
 void source_ring_flush(struct source_ring *source)
 {
 	uint64_t mine;
@@ -236,7 +271,7 @@ void source_ring_dropped(struct source_ring *source, uint64_t ret_dropped[RECORD
 	pthread_mutex_unlock(&source->lock);
 }
 
-int source_ring_schedule_error(const struct source_ring *source)
+const char *source_ring_scheduling(const struct source_ring *source)
 {
-	return source->schedule_error;
+	return __atomic_load_n(&source->scheduling, __ATOMIC_ACQUIRE);
 }

@@ -34,8 +34,9 @@ void source_ring_stop(struct source_ring *source);
 /* Readable when records wait. Owned by the source. */
 int source_ring_fd(const struct source_ring *source);
 
-/* All that waits, oldest first, NULL where nothing does; the caller frees each batch. Clears the descriptor. */
+/* All that waits, oldest first, NULL where nothing does. Clears the descriptor. Each is given back when it is done. */
 struct record_batch *source_ring_take(struct source_ring *source);
+void source_ring_give_back(struct source_ring *source, struct record_batch *batch);
 
 /* Reads the ring to its end now, before it returns: what was written until now can be taken afterwards. */
 void source_ring_flush(struct source_ring *source);
@@ -43,7 +44,7 @@ void source_ring_flush(struct source_ring *source);
 /* Records dropped for want of memory, by kind: RECORD_KIND_COUNT numbers, since the start. */
 void source_ring_dropped(struct source_ring *source, uint64_t ret_dropped[RECORD_KIND_COUNT]);
 
-/* 0 where the thread runs SCHED_FIFO; otherwise the errno that prevented it. */
-int source_ring_schedule_error(const struct source_ring *source);
+/* How the thread is scheduled: "fifo"; "nice", -20, where that was refused; "normal" where both were. */
+const char *source_ring_scheduling(const struct source_ring *source);
 
 #endif

@@ -278,7 +278,7 @@ static bool same_record(struct test *test, struct decide_case *one, struct decis
 		log_error("the kernel's record is refused: %s", reason);
 		return false;
 	}
-	*ret_outside = judge_op(test->random->policy, &event);
+	*ret_outside = judge_op(test->random->policy, &event, NULL);
 	test->tally.records++;
 	test->tally.by_new_path += !!(one->record.flags & OP_BY_NEW_PATH);
 	return same_decision(&one->decision, ret_outside);

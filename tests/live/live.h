@@ -86,8 +86,10 @@ struct outcome {
 	char output[8192]; /* standard output and error, as much as fits */
 };
 
-extern const struct row call_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[], daemon_rows[];
-extern const struct actor call_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[], daemon_actors[];
+extern const struct row call_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], daemon_rows[],
+	evasion_rows[], hold_rows[];
+extern const struct actor call_actors[], path_actors[], rule_actors[], session_actors[], daemon_actors[],
+	evasion_actors[], hold_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

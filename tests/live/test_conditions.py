@@ -331,7 +331,66 @@ ARGS_ROWS = [
     ("long-other-command", "git", lambda p: ["git", "log", LONG, "--force"], False),
     ("many", "git", lambda p: ["git", "push"] + ["r%d" % n for n in range(900)] + ["--force"], True),
     ("long-directory", "git", lambda p: ["/" + "./" * 900 + p[1:]] + FORCE, True),
+    # A name given by the caller is what the rule sees: as documented, `path:` is for who would lie.
+    ("exec-a", "git", lambda p: ["bash", "-c", 'exec -a agit "$0" push origin --force', p], False),
 ]
+
+# What starts the program, for which it needs; each ends in an exec of git.
+LAUNCHERS = [
+    ("bash", "bash", lambda p: ["bash", "-lc", "PATH=%s:$PATH git push o --force; exit $?" % os.path.dirname(p)]),
+    ("exec", "bash", lambda p: ["bash", "-c", "exec git push o --force"]),
+    ("subshell", "bash", lambda p: ["bash", "-c", "(git push o --force) & wait $!"]),
+    ("here-document", "sh", lambda p: ["sh", "-c", "sh <<'E'\ngit push o --force; exit $?\nE\nexit $?"]),
+    ("script-file", "sh", lambda p: ["sh", "-c", "echo 'git push o --force; exit $?' >s; sh ./s"]),
+    ("base64", "base64", lambda p: ["sh", "-c", "echo Z2l0IHB1c2ggbyAtLWZvcmNlCg== | base64 -d | sh"]),
+    ("env-i", "env", lambda p: ["env", "-i", "MARK=/dev/null", p] + FORCE),
+    ("env-S", "env", lambda p: ["env", "-S", "git push o --force"]),
+    ("busybox-env", "busybox", lambda p: ["busybox", "env", "git"] + FORCE),
+    ("busybox-sh", "busybox", lambda p: ["busybox", "sh", "-c", "git push o --force"]),
+    ("busybox-xargs", "busybox", lambda p: ["sh", "-c", "echo o --force | busybox xargs git push"]),
+    ("find-execdir", "find", lambda p: ["sh", "-c", "PATH=/usr/bin find . -maxdepth 0 -execdir %s push {} --force ';'; "
+                                                   "exit 1" % p]),
+    ("stdbuf", "stdbuf", lambda p: ["stdbuf", "-o0", "git"] + FORCE),
+    ("ionice", "ionice", lambda p: ["ionice", "-c3", "git"] + FORCE),
+    ("chrt", "chrt", lambda p: ["chrt", "-b", "0", "git"] + FORCE),
+    ("taskset", "taskset", lambda p: ["taskset", "1", "git"] + FORCE),
+    ("unshare", "unshare", lambda p: ["unshare", "-mpf", "git"] + FORCE),
+    ("setpriv", "setpriv", lambda p: ["setpriv", "--no-new-privs", "git"] + FORCE),
+    ("setarch", "setarch", lambda p: ["setarch", "-R", "git"] + FORCE),
+    ("prlimit", "prlimit", lambda p: ["prlimit", "--nofile=64", "git"] + FORCE),
+    ("choom", "choom", lambda p: ["choom", "-n", "0", "--", "git"] + FORCE),
+    ("chroot", "chroot", lambda p: ["chroot", "/", p] + FORCE),
+    ("runuser", "runuser", lambda p: ["runuser", "-u", "root", "--", p] + FORCE),
+    ("su", "su", lambda p: ["su", "-c", p + " push o --force"]),
+    ("sudo", "sudo", lambda p: ["sudo", "-n", p] + FORCE),
+    ("script", "script", lambda p: ["script", "-qec", "git push o --force", "/dev/null"]),
+    ("flock", "flock", lambda p: ["flock", "lock", "git"] + FORCE),
+    ("flock-c", "flock", lambda p: ["flock", "lock", "-c", "git push o --force"]),
+    ("awk", "awk", lambda p: ["awk", 'BEGIN { exit system("git push o --force") ? 1 : 0 }']),
+    ("make", "make", lambda p: ["sh", "-c", "printf 'all:\\n\\tgit push o --force\\n' | make -sf -"]),
+    ("perl", "perl", lambda p: ["perl", "-e", "exec 'git', 'push', 'o', '--force'"]),
+    ("perl-open", "perl", lambda p: ["perl", "-e", "open(my $p, '-|', 'git push o --force'); close $p or exit 1"]),
+    ("python-exec", PYTHON, lambda p: [PYTHON, "-c", "import os; os.execvp('git', ['git', 'push', 'o', '--force'])"]),
+    ("python-spawn", PYTHON, lambda p: [PYTHON, "-c", "import os, sys; sys.exit(os.waitstatus_to_exitcode(os.waitpid("
+                                                     "os.posix_spawnp('git', ['git', 'push', 'o', '--force'], "
+                                                     "os.environ), 0)[1]) != 0)"]),
+    ("python-system", PYTHON, lambda p: [PYTHON, "-c", "import os, sys; sys.exit(os.system('git push o --force') != 0)"]),
+    ("node-exec", "node", lambda p: ["node", "-e", "require('child_process').execSync('git push o --force')"]),
+    ("node-spawn", "node", lambda p: ["node", "-e", "process.exit(require('child_process').spawnSync('git', ['push', "
+                                                   "'o', '--force']).status === 0 ? 0 : 1)"]),
+    ("ld.so", "/lib64/ld-linux-x86-64.so.2", lambda p: ["sh", "-c", "/lib64/ld-linux-x86-64.so.2 /usr/bin/env git "
+                                                                   "push o --force"]),
+]
+
+
+def launcher_case(needs, command):
+    case = args_case("git", command, True)
+
+    def checked(bench):
+        if not shutil.which(needs):
+            raise Skip("there is no %s here" % needs)
+        case(bench)
+    return checked
 
 
 def case_args_long_uncertain(bench):
@@ -517,6 +576,7 @@ def cases():
             ("scope/session-exec", scope_case(None, '"$@"; sleep 9; exit 0', 0)),
             ("scope/process", scope_case("process", 'rm "$@"; exit 0', 3))]
     rows += [("args/" + name, args_case(fake, command, killed)) for name, fake, command, killed in ARGS_ROWS]
+    rows += [("launcher/" + name, launcher_case(needs, command)) for name, needs, command in LAUNCHERS]
     rows += [("args/uncertain", case_args_long_uncertain), ("args/and-user", case_args_and_user),
              ("exec/path", case_exec_path)]
     rows += [("sql/database-socket", sql_case("prod_a", by_socket, "prod")),

@@ -14,6 +14,8 @@ import argparse
 import glob
 import json
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -516,19 +518,53 @@ def case_copy_other_name(bench):
     check_copy(bench, dlopen(bench, bench.copy_of_libpq("addon.node")))
 
 
-def at_once_case(name):
+def at_once_case(name, action="kill", call='"$P" "$1" "$C" "drop table $2"'):
     """Copies that are new to the engine, by a program that sends as soon as it has loaded one."""
     def case(bench):
         tables = [bench.table(rows=1) for _ in range(20)]
         pairs = [item for table in tables for item in (bench.copy_of_libpq(name), table)]
-        inner = 'while [ $# -gt 0 ]; do "$P" "$1" "$C" "drop table $2"; shift 2; done 2>/dev/null'
-        result = bench.run(bench.policy("kill", ["drop"]), ["sh", "-c", inner, "sh"] + pairs,
-                           {"C": bench.server.unix(), "P": bench.build("dlopen")})
+        inner = "while [ $# -gt 0 ]; do %s; shift 2; done 2>/dev/null" % call
+        conninfo = bench.server.tls() if action == "alert" else bench.server.unix()
+        result = bench.run(bench.policy(action, ["drop"]), ["sh", "-c", inner, "sh"] + pairs,
+                           {"C": conninfo, "P": bench.build("dlopen")})
         gone = [table for table in tables if not bench.server.exists(table)]
-        expect(not gone, "%d of %d tables are gone" % (len(gone), len(tables)))
-        expect(len(result.sql(verdict="kill")) == len(tables), "%d kill events, not %d" % (
-            len(result.sql(verdict="kill")), len(tables)))
+        expect(len(gone) == (len(tables) if action == "alert" else 0), "%d of %d tables are gone" % (
+            len(gone), len(tables)))
+        events = result.sql(verdict=action)
+        expect(len(events) == len(tables), "%d events with verdict %s, not %d" % (len(events), action, len(tables)))
     return case
+
+
+def read_terminal(terminal, seconds):
+    """What comes from a terminal in that time."""
+    output, end = b"", time.monotonic() + seconds
+    while select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
+        try:
+            output += os.read(terminal, 65536)
+        except OSError:  # EIO: the last program on it has ended
+            break
+    return output.decode(errors="replace")
+
+
+def case_copy_shell(bench):
+    """New programs in an interactive shell: to look through them suspends none of them."""
+    programs = [bench.path() for _ in range(5)]
+    for name in programs:
+        shutil.copy("/bin/sleep", name)
+    socket, _ = bench.daemon(bench.policy("kill", ["drop", "truncate"]))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(bench.reprieve, [bench.reprieve, "run", "--socket", socket, "--", "bash", "--norc", "-i"])
+    output = read_terminal(terminal, 2)
+    for name in programs:
+        os.write(terminal, b"%s 0.2; echo end of $((1+1))\n" % name.encode())
+        output += read_terminal(terminal, 1)
+    os.write(terminal, b"exit\n")
+    output += read_terminal(terminal, 2)
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    expect(output.count("end of 2") == len(programs), "not all programs ran: %s" % output)
+    expect("Stopped" not in output, "a program was suspended: %s" % output)
 
 
 def case_copy_deleted(bench):
@@ -691,6 +727,10 @@ def cases():
         ("copy/other-name", case_copy_other_name),
         ("copy/at-once", at_once_case("libpq.so.5")),
         ("copy/other-name-at-once", at_once_case("addon.node")),
+        ("copy/at-once-alert", at_once_case("libpq.so.5", "alert")),
+        ("copy/at-once-child", at_once_case("libpq.so.5", call='"$P" "$1" "$C" "drop table $2" child')),
+        ("copy/mapped-briefly", at_once_case("libpq.so.5", call='"$P" "$1"; "$P" "$1" "$C" "drop table $2"')),
+        ("copy/shell", case_copy_shell),
         ("copy/deleted", case_copy_deleted),
         ("copy/made-by-session", case_copy_made_by_session),
         ("copy/mapped-before", case_copy_mapped_before),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Loses a file through io_uring, without a system call that names it: victim_uring unlink|rename FILE [NEW]. Exit status 1
+ * Loses a file through io_uring, without a system call that names it: victim_uring unlink|rename|truncate FILE [NEW]. Exit status 1
  * where the operation was refused, 77 where there is no io_uring, or no such operation in it.
  */
 #include <errno.h>
@@ -26,6 +26,8 @@ int main(int argc, char **argv)
 	sqe = io_uring_get_sqe(&ring);
 	if (argv[1][0] == 'r')
 		io_uring_prep_renameat(sqe, AT_FDCWD, argv[2], AT_FDCWD, argv[3], 0);
+	else if (argv[1][0] == 't')
+		io_uring_prep_openat(sqe, AT_FDCWD, argv[2], O_WRONLY | O_TRUNC, 0);
 	else
 		io_uring_prep_unlinkat(sqe, AT_FDCWD, argv[2], 0);
 	io_uring_submit(&ring);
@@ -35,5 +37,5 @@ int main(int argc, char **argv)
 		printf("this kernel's io_uring has no %s", argv[1]);
 		return 77;
 	}
-	return cqe->res ? 1 : 0;
+	return cqe->res < 0 ? 1 : 0;
 }

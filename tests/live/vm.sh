@@ -14,7 +14,8 @@ ROOT=$(realpath "$(dirname "$(realpath "$0")")/../..")
 LIVE=$ROOT/build/tests/live
 KERNELS=(5.10 5.10+bpf 6.1 6.12 newest 6.12+tracepoints)
 PROGRAMS="/bin/sh /bin/rm /bin/mv /bin/rmdir /bin/sleep /bin/cat /bin/true /usr/bin/env /usr/bin/setsid /usr/bin/nohup
-	/usr/bin/bwrap /usr/bin/rm"
+	/usr/bin/bwrap /usr/bin/rm /usr/bin/find /usr/bin/xargs /usr/bin/base64 /bin/dd /bin/sed /usr/bin/shred /bin/tar
+	/bin/cp /bin/mkdir /usr/bin/install /usr/bin/make"
 JOBS=2
 
 # The tier that must guard files: without "bpf" in lsm= the hooks are never called.

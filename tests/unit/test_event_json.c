@@ -651,6 +651,173 @@ static void test_long_ancestry(void **state)
 	json_decref(json);
 }
 
+/* ---- what is kept between events ---- */
+
+#define FAMILY_COUNT 6
+#define FAMILY_FIRST 5000
+
+static uint32_t random_below(uint32_t limit)
+{
+	static uint64_t state = 88172645463325252;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)((state >> 32) % limit);
+}
+
+/* Plain text, what must be escaped, and characters of two to four bytes, in any order. */
+static void random_path(char path[512])
+{
+	static const char *const pieces[] = {"a",
+					     "/",
+					     "file-000123",
+					     "\"",
+					     "\\",
+					     "\n",
+					     "\x01",
+					     "\x7f",
+					     "\xc3\xa4",
+					     "\xe2\x82\xac",
+					     "\xf0\x9f\x98\x80",
+					     " ",
+					     "0123456789abcdef"};
+	uint32_t count = random_below(24);
+
+	strcpy(path, "/");
+	for (uint32_t i = 0; i < count; i++)
+		strcat(path, pieces[random_below(ARRAY_SIZE(pieces))]);
+}
+
+/* Start times: of each number the process that has it now. */
+static uint64_t family_starts[FAMILY_COUNT];
+
+static void family_fork(struct fixture *fixture, uint32_t parent, uint32_t child)
+{
+	if (parent == child)
+		return;
+	if (random_below(2))
+		family_starts[child] += 1;
+	if (random_below(2))
+		return; /* the record comes late: the child is known by what it did before */
+	build_fork(&fixture->built, ROOT, FAMILY_FIRST + parent, family_starts[parent], FAMILY_FIRST + child,
+		   family_starts[child]);
+	apply(fixture);
+}
+
+static void family_begin(struct fixture *fixture)
+{
+	for (uint32_t i = 0; i < FAMILY_COUNT; i++) {
+		family_starts[i] = AT(1);
+		build_fork(&fixture->built, ROOT, i ? FAMILY_FIRST + i - 1 : 4180, AT(1), FAMILY_FIRST + i, AT(1));
+		apply(fixture);
+	}
+}
+
+/* A fork, another program, another cgroup or session, a name of a cgroup or of the session; or an end. */
+static void random_change(struct fixture *fixture)
+{
+	static const char *const programs[] = {"/usr/bin/rm", "/usr/bin/bash", "/usr/bin/python3"};
+	struct built *built = &fixture->built;
+	uint32_t one = random_below(FAMILY_COUNT), other = random_below(FAMILY_COUNT);
+	const struct session_id root = ROOT;
+	char name[32];
+
+	snprintf(name, sizeof(name), "/group-%u", random_below(1000));
+	switch (random_below(7)) {
+	case 0:
+		family_fork(fixture, one, other);
+		return;
+	case 1:
+		build_exec(built, ROOT, FAMILY_FIRST + one, family_starts[one], FAMILY_FIRST + other,
+			   programs[random_below(3)], "x\0y", 4);
+		break;
+	case 2:
+		BUILD(built, RECORD_JOIN, record_join, AT(3));
+		build_actor(built, ROOT, FAMILY_FIRST + one, family_starts[one], 1, "");
+		built->u.join.cgroup = 1 + random_below(2);
+		break;
+	case 3:
+		sessions_name_cgroup(fixture->sessions, 1 + random_below(2), name);
+		return;
+	case 4:
+		sessions_setup(fixture->sessions, &root, &(struct session_setup){.name = name});
+		return;
+	case 5:
+		build_fork(built, session_of(9999, AT(5)), FAMILY_FIRST + one, family_starts[one], 7000, AT(6));
+		break;
+	default:
+		build_exit(built, ROOT, FAMILY_FIRST + one, family_starts[one], AT(4));
+	}
+	apply(fixture);
+}
+
+static void random_op(struct fixture *fixture, const char *path)
+{
+	uint32_t one = random_below(FAMILY_COUNT);
+	struct record_op *op = &fixture->built.u.op;
+
+	build_op(&fixture->built, ROOT, FAMILY_FIRST + one, family_starts[one], 4180, OP_UNLINK, path);
+	op->actor.tid += random_below(2);
+	op->actor.uid += random_below(8) == 0;
+	op->actor.comm[0] = random_below(32) ? 'r' : 's';
+	op->verdict = (__u8)random_below(VERDICT_COUNT);
+	op->detail = (__u16)random_below(HOOK_COUNT);
+	op->flags = random_below(2) ? OP_RESULT_KNOWN | OP_SIZE_KNOWN : OP_SIZE_KNOWN | OP_ACTED;
+	op->result = -(__s64)random_below(3);
+	op->target = (struct target){.ino = (uint64_t)random_below(INT32_MAX) << random_below(32),
+				     .size = random_below(100000),
+				     .dev = 8 << 20 | 1,
+				     .mode = S_IFREG,
+				     .nlink = 1};
+}
+
+/* The target as jansson has it. */
+static void assert_target(struct fixture *fixture, const char *path)
+{
+	const struct target *target = &fixture->event.op.target;
+	json_t *event = take_json(fixture), *expected;
+
+	expected = json_pack("{s:s, s:s, s:s, s:I, s:I, s:i}", "path", path, "type", "file", "dev", "8:1", "ino",
+			     (json_int_t)target->ino, "size", (json_int_t)target->size, "nlink", 1);
+	assert_non_null(expected);
+	assert_true(json_equal(json_object_get(event, "target"), expected));
+	assert_int_equal(json_integer_value(json_object_get(event, "seq")), fixture->writer.seq - 1);
+	json_decref(expected);
+	json_decref(event);
+}
+
+/* A writer that keeps parts of earlier events, and one that has written none, say the same of each. */
+static void test_kept(void **state)
+{
+	static const char *const rules[] = {NULL, "uploads", "other"};
+	struct fixture *fixture = *state;
+	struct buffer again = {};
+
+	family_begin(fixture);
+	for (int i = 0; i < 20000; i++) {
+		struct event_writer fresh;
+		struct op_report report;
+		char path[512];
+
+		if (random_below(4) == 0)
+			random_change(fixture);
+		random_path(path);
+		random_op(fixture, path);
+		report = report_of(fixture);
+		report.rule = rules[random_below(ARRAY_SIZE(rules))];
+		assert_int_equal(event_writer_init(&fresh, "db-1", fixture->writer.clock), 0);
+		fresh.seq = fixture->writer.seq;
+		write_op(fixture, &report);
+		buffer_clear(&again);
+		assert_int_equal(event_json_op(&fresh, &report, &again), 0);
+		event_writer_cleanup(&fresh);
+		assert_string_equal(buffer_string(&fixture->buffer), buffer_string(&again));
+		assert_target(fixture, path);
+	}
+	buffer_free(&again);
+}
+
 struct line_case {
 	const char *json;
 	const char *expected;
@@ -828,6 +995,7 @@ int main(int argc, char **argv)
 		TEST(test_large_numbers),
 		TEST(test_sql),
 		TEST(test_caches),
+		TEST(test_kept),
 		TEST(test_session_and_loss),
 		cmocka_unit_test(test_time),
 		TEST(test_long_ancestry),

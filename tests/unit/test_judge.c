@@ -165,7 +165,7 @@ static void test_ops(void **state)
 		load(row->policy, &loaded);
 		build_op_row(row, &loaded, &built);
 		assert_int_equal(decode_built(&built, &event), 0);
-		check(loaded.policy, judge_op(loaded.policy, &event), row->rule, row->verdict, row->uncertain, i);
+		check(loaded.policy, judge_op(loaded.policy, &event, NULL), row->rule, row->verdict, row->uncertain, i);
 		unload(&loaded);
 	}
 }

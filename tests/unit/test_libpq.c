@@ -600,26 +600,51 @@ static void test_inspect_process(void **state)
 	struct search search = {0};
 	struct stat status;
 	struct user user;
-	uint32_t dev;
+	struct libpq_wanted wanted = {};
 
 	(void)state;
 	need_map_files();
 	start_user(&user);
 	strcpy(search.wanted, user.library);
 	assert_int_equal(stat(user.library, &status), 0);
-	dev = major(status.st_dev) << 20 | minor(status.st_dev);
+	wanted.dev = major(status.st_dev) << 20 | minor(status.st_dev);
+	wanted.ino = status.st_ino;
 	assert_int_equal(libpq_set_new(&set), 0);
-	assert_int_equal(libpq_inspect_process(set, user.pid, dev, status.st_ino, count_found, &search), 0);
+	assert_int_equal(libpq_inspect_process(set, user.pid, &wanted, count_found, &search), 0);
 	assert_int_equal(search.count, 1);
-	assert_int_equal(libpq_inspect_process(set, user.pid, dev, status.st_ino, count_found, &search), 0);
+	assert_int_equal(libpq_inspect_process(set, user.pid, &wanted, count_found, &search), 0);
 	assert_int_equal(search.count, 1);
 
-	/* A file that maps does not show by these numbers is found all the same. */
+	/* A file that maps does not show by these numbers is found all the same, and then it is told that it may not be it. */
+	wanted = (struct libpq_wanted){1, 1, NULL, 0};
 	assert_int_equal(libpq_set_new(&other), 0);
-	assert_int_equal(libpq_inspect_process(other, user.pid, 1, 1, count_found, &search), 0);
+	assert_int_equal(libpq_inspect_process(other, user.pid, &wanted, count_found, &search), -ENOENT);
 	assert_int_equal(search.count, 2);
 	stop_user(&user);
-	assert_int_equal(libpq_inspect_process(other, user.pid, 1, 1, count_found, &search), -ESRCH);
+	assert_int_equal(libpq_inspect_process(other, user.pid, &wanted, count_found, &search), -ESRCH);
+}
+
+/* By its last component, also when the file is deleted; a longer name is another one. */
+static void test_inspect_by_name(void **state)
+{
+	_cleanup_libpq_set_ struct libpq_set *set = NULL;
+	struct libpq_wanted wanted = {1, 1, NULL, 0};
+	struct search search = {0};
+	struct user user;
+
+	(void)state;
+	need_map_files();
+	start_user(&user);
+	strcpy(search.wanted, user.library);
+	wanted.name = strrchr(user.library, '/') + 1;
+	wanted.name_length = strlen(wanted.name);
+	assert_int_equal(unlink(user.library), 0);
+	assert_int_equal(libpq_set_new(&set), 0);
+	assert_int_equal(libpq_inspect_process(set, user.pid, &wanted, count_found, &search), 0);
+	assert_int_equal(search.count, 1);
+	wanted.name_length -= 1;
+	assert_int_equal(libpq_inspect_process(set, user.pid, &wanted, count_found, &search), -ENOENT);
+	stop_user(&user);
 }
 
 static void *sleep_forever(void *unused)
@@ -665,7 +690,8 @@ static void test_first_thread_ended(void **state)
 		usleep(10000);
 	}
 	assert_int_equal(libpq_set_new(&set), 0);
-	assert_int_equal(libpq_inspect_process(set, pid, 1, 1, count_found, &search), 0);
+	assert_int_equal(libpq_inspect_process(set, pid, &(struct libpq_wanted){1, 1, NULL, 0}, count_found, &search),
+			 -ENOENT);
 	assert_int_equal(search.count, 1);
 	user.pid = pid;
 	stop_user(&user);
@@ -797,6 +823,7 @@ int main(void)
 		cmocka_unit_test(test_outer_function),
 		cmocka_unit_test(test_scan_processes),
 		cmocka_unit_test(test_inspect_process),
+		cmocka_unit_test(test_inspect_by_name),
 		cmocka_unit_test(test_first_thread_ended),
 		cmocka_unit_test(test_loader_cache),
 		cmocka_unit_test(test_no_loader_cache),

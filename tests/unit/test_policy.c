@@ -802,19 +802,19 @@ static const struct {
 	{OP_RENAME, "/home/u/code/.git/HEAD.lock", "/home/u/code/.git/HEAD", VERDICT_ALLOW},
 	{OP_RENAME, "/home/u/code/.git/config.lock", "/home/u/code/.git/config", VERDICT_ALLOW},
 	{OP_UNLINK, "/home/u/code/.git/objects/ab/cdef", NULL, VERDICT_ALLOW},
-	{OP_UNLINK, "/home/u/code/.git/HEAD", NULL, VERDICT_ALERT},
-	{OP_RMDIR, "/home/u/code/.git", NULL, VERDICT_ALERT},
-	{OP_RENAME, "/home/u/code/.git", "/tmp/x", VERDICT_ALERT},
+	{OP_UNLINK, "/home/u/code/.git/HEAD", NULL, VERDICT_HOLD},
+	{OP_RMDIR, "/home/u/code/.git", NULL, VERDICT_ALLOW},
+	{OP_RENAME, "/home/u/code/.git", "/tmp/x", VERDICT_HOLD},
 	{OP_UNLINK, "/home/u/.claude/todos/x.json", NULL, VERDICT_ALLOW},
 	{OP_RENAME, "/home/u/.claude.json.tmp", "/home/u/.claude.json", VERDICT_ALLOW},
 	{OP_UNLINK, "/tmp/claude-0/x", NULL, VERDICT_ALLOW},
 	{OP_UNLINK, "/home/u/.cache/pip/x", NULL, VERDICT_ALLOW},
-	{OP_UNLINK, "/home/u/photos/1.jpg", NULL, VERDICT_ALERT},
-	{OP_UNLINK, "/home/u/.ssh/id_ed25519", NULL, VERDICT_ALERT},
-	{OP_RMDIR, "/home/u", NULL, VERDICT_ALERT},
-	{OP_TRUNCATE, "/etc/passwd", NULL, VERDICT_ALERT},
-	{OP_RENAME, "/home/u/code/x", "/home/u/notes", VERDICT_ALERT},
-	{OP_RAWWRITE, "/dev/sda", NULL, VERDICT_ALERT},
+	{OP_UNLINK, "/home/u/photos/1.jpg", NULL, VERDICT_HOLD},
+	{OP_UNLINK, "/home/u/.ssh/id_ed25519", NULL, VERDICT_HOLD},
+	{OP_RMDIR, "/home/u", NULL, VERDICT_HOLD},
+	{OP_TRUNCATE, "/etc/passwd", NULL, VERDICT_HOLD},
+	{OP_RENAME, "/home/u/code/x", "/home/u/notes", VERDICT_HOLD},
+	{OP_RAWWRITE, "/dev/sda", NULL, VERDICT_HOLD},
 	{OP_EXEC, "/usr/bin/rm", NULL, VERDICT_ALLOW},
 };
 
@@ -847,7 +847,9 @@ static void the_builtin_policy_is_quiet_where_it_should_be(void **state)
 		struct policy_answer answer;
 
 		assert_int_equal(policy_ask(fixture.policy, fixture.registry, &question, &answer), 0);
-		assert_int_equal(answer.decision.verdict, class <= SQL_UNPARSED ? VERDICT_ALERT : VERDICT_ALLOW);
+		assert_int_equal(answer.decision.verdict, class <= SQL_ALTER_DROP ? VERDICT_HOLD
+							  : class <= SQL_UNPARSED ? VERDICT_ALERT
+										  : VERDICT_ALLOW);
 	}
 	print_message("built-in policy: %u states of %u\n", policy_stats(fixture.policy)->states,
 		      policy_stats(fixture.policy)->states_limit);
