@@ -109,8 +109,6 @@ static const struct option_spec spec = {
 	.parse = parse,
 };
 
-#define POLICY_DEFAULT "/etc/reprieve/policy.yaml"
-
 struct daemon {
 	sd_event *event;
 	struct serve serve;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* approve, deny and release: answers to holds. */
+/* approve and deny: answers to holds. */
 #include "commands.h"
 
 #include "control.h"
@@ -102,12 +102,6 @@ static const struct option_spec deny_spec = {
 	.parse = parse,
 };
 
-static const struct option_spec release_spec = {
-	.summary = "Answers every open hold as its rule's on_timeout says.",
-	.examples = "  sudo reprieve release\n",
-	.common = COMMON_SOCKET | COMMON_JSON,
-};
-
 /* 0: not a hold's number */
 static json_int_t number_of(const char *text)
 {
@@ -188,27 +182,4 @@ int cmd_approve(int argc, char **argv)
 int cmd_deny(int argc, char **argv)
 {
 	return decide_all("deny", &deny_spec, argc, argv);
-}
-
-int cmd_release(int argc, char **argv)
-{
-	struct control_error error = {};
-	struct common_options common;
-	json_t *result;
-	int code = options_parse(&release_spec, argc, argv, NULL, &common), failed;
-
-	if (code)
-		return code;
-	failed = control_call(common.socket, json_pack("{s:s}", "command", "release"), &error, &result);
-	if (failed)
-		return control_report(failed, &error);
-	if (common.json) {
-		json_dumpf(result, stdout, JSON_COMPACT);
-		putchar('\n');
-	} else {
-		printf("%lld holds answered as their rules say\n",
-		       (long long)json_integer_value(json_object_get(result, "released")));
-	}
-	json_decref(result);
-	return EXIT_DONE;
 }

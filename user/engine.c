@@ -714,6 +714,7 @@ static void take_members_and_held(struct engine *engine)
 {
 	struct adopt_sink sink = {found_member, engine};
 
+	pipeline_resume(engine->pipeline, now_ns(CLOCK_BOOTTIME));
 	if (adopt_members(engine->guard, &sink))
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
@@ -928,6 +929,29 @@ int engine_decide(struct engine *engine, uint32_t number, const struct hold_deci
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	return error;
+}
+
+static int count_held(const void *record, size_t size, void *userdata)
+{
+	size_t *count = userdata;
+
+	(void)record;
+	(void)size;
+	*count += 1;
+	return 0;
+}
+
+size_t engine_held(struct engine *engine)
+{
+	size_t count = 0;
+
+	guard_for_each_held(engine->guard, count_held, &count);
+	return count;
+}
+
+void engine_take_off(struct engine *engine)
+{
+	guard_take_off(engine->guard);
 }
 
 size_t engine_release(struct engine *engine)

@@ -14,6 +14,7 @@
 
 struct engine;
 
+#define POLICY_DEFAULT "/etc/reprieve/policy.yaml"
 #define ENGINE_OWN_FILES_MAX 4
 
 struct engine_options {
@@ -76,6 +77,11 @@ int engine_decide(struct engine *engine, uint32_t number, const struct hold_deci
 		  const struct reviewer *by, const char *reason);
 /* Answers every open question by its rule's on_timeout; how many. */
 size_t engine_release(struct engine *engine);
+
+/* Calls that stand stopped in the kernel, whether or not they are known here. */
+size_t engine_held(struct engine *engine);
+/* Nothing of the guard stays in the kernel when the engine is freed, pins or not. */
+void engine_take_off(struct engine *engine);
 /* The session that a process belongs to, as the kernel has it; NULL: none. */
 const struct session *engine_session_of(struct engine *engine, pid_t pid);
 /* Tells of somebody who tried to decide and may not. */

@@ -1098,3 +1098,10 @@ int guard_session_workspace(struct guard *guard, const struct session_id *id, ch
 	ret_path[info.ws_name_length] = '\0';
 	return 0;
 }
+
+void guard_take_off(struct guard *guard)
+{
+	if (guard->pins)
+		pins_remove(guard->pins);
+	guard->pins = NULL;
+}

@@ -147,6 +147,9 @@ int guard_protect(struct guard *guard, const struct file_id *files, size_t count
  */
 void guard_take_over(struct guard *guard);
 
+/* Takes the pins away: with guard_free the guard ends. */
+void guard_take_off(struct guard *guard);
+
 /* Has this guard taken another's maps over, with its sessions, policy, answers and held calls? */
 bool guard_adopted(const struct guard *guard);
 /* Of the policy in force in the kernel. */

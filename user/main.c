@@ -14,7 +14,7 @@ static const struct command commands[] = {
 	{"approve", "let what was held go on", cmd_approve, NEEDS_DAEMON},
 	{"deny", "make what was held fail", cmd_deny, NEEDS_DAEMON},
 	{"review", "a screen of held operations, with keys to approve and deny", cmd_review, NEEDS_DAEMON},
-	{"release", "answer every hold as its rule's on_timeout says", cmd_release, NEEDS_DAEMON},
+	{"release", "answer every hold as its rule's on_timeout says", cmd_release, NEEDS_DAEMON_OR_ROOT},
 	{"policy", "check, show and try policies", cmd_policy, NEEDS_NOTHING},
 	{"doctor", "what this kernel offers, what is therefore guarded, how to get more", cmd_doctor, NEEDS_NOTHING},
 };

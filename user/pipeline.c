@@ -126,6 +126,11 @@ void pipeline_set_clock(struct pipeline *pipeline, struct clock clock)
 	sessions_set_clock(pipeline->sessions, clock);
 }
 
+void pipeline_resume(struct pipeline *pipeline, uint64_t now)
+{
+	pipeline->resumed = now;
+}
+
 void pipeline_ignore(struct pipeline *pipeline, const struct session_id *id)
 {
 	pipeline->ignored = *id;

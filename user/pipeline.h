@@ -92,6 +92,9 @@ void pipeline_set_stake(struct pipeline *pipeline, uint32_t number, const struct
 /* {"holds":[...]}: every question that can be answered. A new reference, or NULL. */
 json_t *pipeline_pending(struct pipeline *pipeline, uint64_t now);
 
+/* What is held since before this moment was held in the time of another daemon: its deadline counts from now. */
+void pipeline_resume(struct pipeline *pipeline, uint64_t now);
+
 /* Records of this session are passed over: the self-test's. */
 void pipeline_ignore(struct pipeline *pipeline, const struct session_id *id);
 

@@ -222,6 +222,8 @@ struct hold *pipeline_hold(struct pipeline *pipeline, struct event *event, struc
 	struct hold *hold = NULL;
 	bool begun = false;
 
+	if (event->head.time < pipeline->resumed)
+		terms.timeout += pipeline->resumed - event->head.time;
 	if (!process || holds_stopped(pipeline->holds, event, process, &terms, event->head.time, &hold, &begun)) {
 		end_process(pipeline, event);
 		return NULL;

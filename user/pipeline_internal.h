@@ -19,6 +19,7 @@ struct pipeline {
 	struct buffer line;
 	struct pipeline_counts counts;
 	struct judge_memo memo;
+	uint64_t resumed; /* see pipeline_resume */
 	struct session_id ignored;
 };
 

@@ -21,4 +21,7 @@ bool serve_has_readers(void *userdata);
 void serve_publish(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
 		   void *userdata);
 
+/* Does anybody listen? */
+bool serve_has_readers(void *userdata);
+
 #endif

@@ -15,30 +15,6 @@
 
 /* --- what pends --- */
 
-/* Every line that a command prints, as an array. */
-static json_t *lines_of(const char *const argv[])
-{
-	static char big[4 << 20];
-	json_t *array = json_array();
-	size_t length = 0;
-	ssize_t got;
-	int output, status;
-	pid_t pid = start_in(NULL, argv, &output);
-
-	while ((got = read(output, big + length, sizeof(big) - 1 - length)) > 0)
-		length += (size_t)got;
-	big[length] = '\0';
-	close(output);
-	waitpid(pid, &status, 0);
-	for (char *rest = big, *line; (line = strsep(&rest, "\n"));) {
-		json_t *object = *line == '{' ? json_loads(line, JSON_ALLOW_NUL, NULL) : NULL;
-
-		if (object)
-			json_array_append_new(array, object);
-	}
-	return array;
-}
-
 /* Those of the sessions of this case. */
 static json_t *pending(struct live *live)
 {

@@ -23,10 +23,10 @@
 #define HEAVY_SECONDS 900
 #define START_SECONDS 120
 
-static const struct row *const tables[] = {call_rows,  path_rows, rule_rows,   session_rows,
-					   agent_rows, hold_rows, daemon_rows, evasion_rows};
-static const struct actor *const actors[] = {call_actors, path_actors,	 rule_actors,	session_actors,
-					     hold_actors, daemon_actors, evasion_actors};
+static const struct row *const tables[] = {call_rows, path_rows,   rule_rows,	 session_rows, agent_rows,
+					   hold_rows, daemon_rows, evasion_rows, own_rows};
+static const struct actor *const actors[] = {call_actors, path_actors,	 rule_actors,	 session_actors,
+					     hold_actors, daemon_actors, evasion_actors, own_actors};
 
 struct options {
 	const char *tier;

@@ -87,9 +87,9 @@ struct outcome {
 };
 
 extern const struct row call_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[], daemon_rows[],
-	evasion_rows[];
+	evasion_rows[], own_rows[];
 extern const struct actor call_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[], daemon_actors[],
-	evasion_actors[];
+	evasion_actors[], own_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -133,6 +133,8 @@ struct outcome session_act(struct live *live, const char *directory, const char 
 /* Daemons. */
 void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, const char *const extra[]);
 void daemon_stop(struct guard_daemon *daemon);
+/* Every JSON line that a command prints, as an array. */
+json_t *lines_of(const char *const argv[]);
 json_t *daemon_ask(struct live *live, const struct guard_daemon *daemon, const char *command);
 
 /* Everything that was recorded is in the file when this returns. */

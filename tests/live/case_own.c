@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The guard beyond its daemon: what stays in the kernel and is taken over, and what sessions may not touch. */
+#include "live.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include <linux/bpf.h>
+
+#define BPF_FS "/sys/fs/bpf"
+#define BPF_FS_MAGIC 0xcafe4a11
+#define HELD 20
+#define TRIES 400 /* of 50 ms */
+
+/* --- daemons that leave their guard behind --- */
+
+static const char *pins_of(struct live *live)
+{
+	struct statfs facts;
+
+	if (statfs(BPF_FS, &facts) || (unsigned int)facts.f_type != BPF_FS_MAGIC) {
+		mkdir(BPF_FS, 0700);
+		if (mount("bpf", BPF_FS, "bpf", 0, NULL))
+			skip("no BPF file system at " BPF_FS ": %s", strerror(errno));
+	}
+	return text(BPF_FS "/reprieve-%s-%d", live->row->name, (int)getppid());
+}
+
+/* Nothing of this policy reaches beyond the case's own directory. */
+static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+{
+	snprintf(daemon->policy, sizeof(daemon->policy), "%s", path_of(live, "policy.yaml"));
+	make_file(
+		daemon->policy,
+		text("version: 1\nagents: [{builtin: false}]\nrules:\n  - {name: kept, op: [delete], path: [\"%s/kept/**\"], "
+		     "action: %s}\n",
+		     live->dir, action));
+	daemon_start(live, daemon, text("%s-%s", live->row->name, name), ARGV("--pins", pins_of(live)));
+}
+
+static void lose_daemon(struct guard_daemon *daemon)
+{
+	kill(daemon->pid, SIGKILL);
+	waitpid(daemon->pid, NULL, 0);
+	daemon->pid = 0;
+}
+
+static struct outcome release(struct live *live)
+{
+	return run(live->reprieve, "release", "--socket", path_of(live, "none.sock"), "--pins", pins_of(live));
+}
+
+static pid_t session_of(struct live *live, const struct guard_daemon *daemon, const char *script, int *ret_output)
+{
+	return start_in(live->dir,
+			ARGV(live->reprieve, "run", "--socket", daemon->socket, "--name", live->row->name, "--",
+			     "/bin/sh", "-c", script),
+			ret_output);
+}
+
+static void wait_for(const char *path)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (exists(path))
+			return;
+		usleep(50000);
+	}
+	fail("%s does not come", path);
+}
+
+static bool has_session(struct live *live, const struct guard_daemon *daemon)
+{
+	json_t *sessions = lines_of(ARGV(live->reprieve, "sessions", "--json", "--socket", daemon->socket));
+
+	for (size_t i = 0; i < json_array_size(sessions); i++)
+		if (!strcmp(member_text(json_array_get(sessions, i), "workspace"), live->dir))
+			return true;
+	return false;
+}
+
+/* The daemon is killed: its rule still kills, the next daemon knows the session, and release ends it all. */
+static void run_kept(struct live *live)
+{
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	int output, after;
+	pid_t pid, other;
+
+	make_file(path_of(live, "kept/a"), "a");
+	make_file(path_of(live, "kept/b"), "b");
+	keeping_daemon(live, &first, "first", "kill");
+	pid = session_of(live, &first, "touch up; while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
+			 &output);
+	other = session_of(live, &first, "while [ ! -e end ]; do sleep 0.1; done; rm -f kept/b; echo rm $?", &after);
+	wait_for(path_of(live, "up"));
+	lose_daemon(&first);
+	make_file(path_of(live, "go"), "");
+	outcome = finish(pid, output);
+	check(strstr(outcome.output, "rm 137"), "without the daemon rm was not killed: %s", outcome.output);
+	keeping_daemon(live, &second, "second", "kill");
+	check(has_session(live, &second), "the next daemon does not know the session");
+	daemon_stop(&second);
+	check(exists(text("%s/map_tasks", pins_of(live))), "nothing was left in the kernel");
+	outcome = release(live);
+	check(!outcome.status, "release: exit status %d: %s", outcome.status, outcome.output);
+	check(!exists(pins_of(live)), "release left %s", pins_of(live));
+	make_file(path_of(live, "end"), "");
+	outcome = finish(other, after);
+	check(strstr(outcome.output, "rm 0") && !exists(path_of(live, "kept/b")), "guarded after release: %s",
+	      outcome.output);
+}
+
+static json_t *pending_of(struct live *live, const struct guard_daemon *daemon)
+{
+	return lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", daemon->socket));
+}
+
+static int count_kept(struct live *live)
+{
+	return count_files(path_of(live, "kept"));
+}
+
+/* Held calls outlive their daemon; one more is held without it; the next one lists all, and each can be answered. */
+static void run_held(struct live *live)
+{
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	json_t *holds;
+	int output;
+	pid_t pid;
+
+	for (int i = 0; i <= HELD; i++)
+		make_file(text("%s/kept/f%d", live->dir, i), "x");
+	keeping_daemon(live, &first, "first", "hold");
+	pid = session_of(
+		live, &first,
+		text("for i in $(seq %d); do rm -f kept/f$i & done; touch up; while [ ! -e go ]; do sleep 0.1; done; "
+		     "rm -f kept/f0 & wait; echo ended",
+		     HELD),
+		&output);
+	wait_for(path_of(live, "up"));
+	for (int i = 0; i < TRIES && json_array_size(pending_of(live, &first)) < 5; i++)
+		usleep(50000);
+	lose_daemon(&first);
+	make_file(path_of(live, "go"), "");
+	sleep(2);
+	check(count_kept(live) == HELD + 1, "%d files are gone", HELD + 1 - count_kept(live));
+	keeping_daemon(live, &second, "second", "hold");
+	holds = pending_of(live, &second);
+	check(json_array_size(holds) == HELD + 1, "%zu of %d are pending: %s", json_array_size(holds), HELD + 1,
+	      dump(holds));
+	for (size_t i = 0; i <= HELD; i++) {
+		json_t *hold = json_array_get(holds, i);
+		const char *number = text("%lld", (long long)json_integer_value(member(hold, "hold")));
+
+		outcome = run(live->reprieve, i % 2 ? "approve" : "deny", number, "--socket", second.socket);
+		check(!outcome.status, "hold %s: %s", number, outcome.output);
+	}
+	outcome = finish(pid, output);
+	check(strstr(outcome.output, "ended"), "the session did not end: %s", outcome.output);
+	check(count_kept(live) == HELD / 2 + 1, "%d files are there, not %d", count_kept(live), HELD / 2 + 1);
+	daemon_stop(&second);
+	outcome = release(live);
+	check(!outcome.status, "release: exit status %d: %s", outcome.status, outcome.output);
+}
+
+/* --- the guard's own --- */
+
+/* tamper PID POLICY SOCKET: each attempt must be refused; prints the first that is not */
+static int act_tamper(int argc, char **argv)
+{
+	union bpf_attr attr = {.prog_id = 1};
+	const char *policy, *socket;
+	pid_t daemon;
+
+	if (argc < 4)
+		return 2;
+	daemon = atoi(argv[1]);
+	policy = argv[2];
+	socket = argv[3];
+#define refused(call)    \
+	if ((call) >= 0) \
+	return printf("not refused: %s\n", #call), 1
+	refused(kill(daemon, SIGKILL));
+	refused(kill(daemon, SIGSTOP));
+	refused(ptrace(PTRACE_SEIZE, daemon, NULL, NULL));
+	refused(open(text("/proc/%d/mem", daemon), O_RDWR));
+	refused(open(policy, O_WRONLY));
+	refused(open(policy, O_WRONLY | O_APPEND));
+	refused(open(policy, O_WRONLY | O_TRUNC));
+	refused(truncate(policy, 0));
+	refused(unlink(policy));
+	refused(rename(policy, "elsewhere"));
+	make_file("other", "version: 1\n");
+	refused(rename("other", policy));
+	refused(unlink(socket));
+	refused(syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attr, sizeof(attr)));
+	refused(syscall(SYS_bpf, BPF_MAP_GET_FD_BY_ID, &attr, sizeof(attr)));
+	refused(syscall(SYS_bpf, BPF_LINK_GET_FD_BY_ID, &attr, sizeof(attr)));
+	refused(umount2(BPF_FS, MNT_DETACH));
+#undef refused
+	return kill(daemon, 0) ? 1 : 0;
+}
+
+static void run_tamper(struct live *live)
+{
+	json_t *all, *before = daemon_ask(live, &live->daemon, "status");
+	char *policy = read_text(live->daemon.policy);
+	size_t tampers = 0, denials = 0;
+	struct outcome outcome;
+
+	pins_of(live);
+	outcome = session_act(live, live->dir,
+			      ARGV("tamper", text("%d", live->daemon.pid), live->daemon.policy, live->daemon.socket));
+	check(!outcome.status, "exit status %d: %s", outcome.status, outcome.output);
+	check(!strcmp(policy, read_text(live->daemon.policy)), "the policy file is another one");
+	expect_number(daemon_ask(live, &live->daemon, "status"), "pid", json_integer_value(member(before, "pid")));
+	flush(live, &live->daemon);
+	all = events(live);
+	for (size_t i = 0; i < json_array_size(all); i++) {
+		json_t *event = json_array_get(all, i);
+
+		tampers += !strcmp(member_text(event, "kind"), "tamper");
+		denials += member(event, "rule") && !strcmp(member_text(event, "rule"), "self-protection");
+	}
+	check(tampers >= 8, "%zu events of kind tamper, not 8", tampers);
+	check(denials >= 7, "%zu denials for the guard's own files, not 7", denials);
+}
+
+const struct actor own_actors[] = {{"tamper", act_tamper}, {}};
+
+const struct row own_rows[] = {
+	{"own-kept", 0, run_kept, NULL},
+	{"own-held", NEEDS_LSM, run_held, NULL},
+	{"own-tampering", NEEDS_DAEMON | NEEDS_LSM, run_tamper, NULL},
+	{},
+};
