@@ -1068,6 +1068,7 @@ uint32_t guard_generation(const struct guard *guard)
 void guard_exempt(struct guard *guard, const struct session_id *session)
 {
 	guard->skel->bss->settings.selftest = *session;
+	guard->skel->bss->settings.watch_execs = true;
 }
 
 static int find_session(struct guard *guard, const struct session_id *id, struct session_info *ret_info)

@@ -155,7 +155,7 @@ bool guard_adopted(const struct guard *guard);
 /* Of the policy in force in the kernel. */
 uint32_t guard_generation(const struct guard *guard);
 
-/* Operations of this session are counted and go on, whatever the policy says. */
+/* Operations of this session, execs too, are counted and go on, whatever the policy says. guard_set_policy comes later. */
 void guard_exempt(struct guard *guard, const struct session_id *session);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */

@@ -13,7 +13,7 @@
 
 #define BPF_FS "/sys/fs/bpf"
 #define BPF_FS_MAGIC 0xcafe4a11
-#define HELD 20
+#define HELD 8
 #define TRIES 400 /* of 50 ms */
 
 /* --- daemons that leave their guard behind --- */
@@ -93,16 +93,20 @@ static void run_kept(struct live *live)
 	make_file(path_of(live, "kept/a"), "a");
 	make_file(path_of(live, "kept/b"), "b");
 	keeping_daemon(live, &first, "first", "kill");
-	pid = session_of(live, &first, "touch up; while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
+	pid = session_of(live, &first, ": > up; while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
 			 &output);
-	other = session_of(live, &first, "while [ ! -e end ]; do sleep 0.1; done; rm -f kept/b; echo rm $?", &after);
+	other = session_of(live, &first, ": > up2; while [ ! -e end ]; do sleep 0.1; done; rm -f kept/b; echo rm $?",
+			   &after);
 	wait_for(path_of(live, "up"));
+	wait_for(path_of(live, "up2"));
 	lose_daemon(&first);
 	make_file(path_of(live, "go"), "");
 	outcome = finish(pid, output);
 	check(strstr(outcome.output, "rm 137"), "without the daemon rm was not killed: %s", outcome.output);
 	keeping_daemon(live, &second, "second", "kill");
-	check(has_session(live, &second), "the next daemon does not know the session");
+	check(has_session(live, &second), "the next daemon does not know the session: %s; %s",
+	      dump(lines_of(ARGV(live->reprieve, "sessions", "--json", "--socket", second.socket))),
+	      read_text(second.errors));
 	daemon_stop(&second);
 	check(exists(text("%s/map_tasks", pins_of(live))), "nothing was left in the kernel");
 	outcome = release(live);
@@ -135,21 +139,21 @@ static void run_held(struct live *live)
 
 	for (int i = 0; i <= HELD; i++)
 		make_file(text("%s/kept/f%d", live->dir, i), "x");
-	keeping_daemon(live, &first, "first", "hold");
+	keeping_daemon(live, &first, "first", "hold, timeout: 10m");
 	pid = session_of(
 		live, &first,
-		text("for i in $(seq %d); do rm -f kept/f$i & done; touch up; while [ ! -e go ]; do sleep 0.1; done; "
+		text("i=0; while [ $i -lt %d ]; do i=$((i + 1)); rm -f kept/f$i & done; : > up; while [ ! -e go ]; do sleep 0.1; done; "
 		     "rm -f kept/f0 & wait; echo ended",
 		     HELD),
 		&output);
 	wait_for(path_of(live, "up"));
-	for (int i = 0; i < TRIES && json_array_size(pending_of(live, &first)) < 5; i++)
+	for (int i = 0; i < TRIES && json_array_size(pending_of(live, &first)) < HELD; i++)
 		usleep(50000);
 	lose_daemon(&first);
 	make_file(path_of(live, "go"), "");
 	sleep(2);
 	check(count_kept(live) == HELD + 1, "%d files are gone", HELD + 1 - count_kept(live));
-	keeping_daemon(live, &second, "second", "hold");
+	keeping_daemon(live, &second, "second", "hold, timeout: 10m");
 	holds = pending_of(live, &second);
 	check(json_array_size(holds) == HELD + 1, "%zu of %d are pending: %s", json_array_size(holds), HELD + 1,
 	      dump(holds));
