@@ -185,6 +185,7 @@ struct subset {
 	uint32_t classes;
 	uint8_t class_of[256];
 	uint8_t byte_of[256]; /* one byte of each class */
+	bool hasty; /* give up where minimising would be needed */
 
 	uint32_t *members; /* of all states, one after the other */
 	size_t member_count, member_capacity;
@@ -497,13 +498,28 @@ static int subset_append(struct subset *subset, size_t slot, uint32_t *ret)
 	return 0;
 }
 
+static uint32_t bits_for(uint32_t count)
+{
+	uint32_t bits = 0;
+
+	while (1u << bits < count)
+		bits++;
+	return bits;
+}
+
+static uint32_t states_limit(uint32_t classes)
+{
+	return MIN((uint32_t)DFA_STATES, (uint32_t)DFA_CELLS >> bits_for(classes));
+}
+
 /* The state that the set at hand is; made where it is new. -E2BIG at the bounds of this work. */
 static int subset_intern(struct subset *subset, uint32_t *ret)
 {
 	size_t slot;
 	int r;
 
-	if (subset->state_count >= WORK_STATES || (subset->state_count + 1) * subset->classes > WORK_CELLS ||
+	if (subset->state_count >= WORK_STATES || (subset->hasty && subset->state_count >= states_limit(subset->classes)) ||
+	    (subset->state_count + 1) * subset->classes > WORK_CELLS ||
 	    subset->member_count + subset->scratch_count > 4 * WORK_CELLS)
 		return -E2BIG;
 	r = subset_reserve(subset);
@@ -524,9 +540,10 @@ static int subset_intern(struct subset *subset, uint32_t *ret)
 	return subset_append(subset, slot, ret);
 }
 
-/* Nodes reached from one state, by class: a list of (class, node), sorted. */
+/* Nodes reached from one state, as they are found: a list of (class, node); and then sorted by class. */
 struct moves {
 	uint64_t *items; /* class << 32 | node */
+	uint64_t *sorted;
 	size_t count, capacity;
 };
 
@@ -534,11 +551,15 @@ static int moves_push(struct moves *moves, uint32_t class, uint32_t node)
 {
 	if (moves->count == moves->capacity) {
 		size_t larger = moves->capacity ? moves->capacity * 2 : 1024;
-		uint64_t *grown = reallocarray(moves->items, larger, sizeof(*grown));
+		uint64_t *grown = reallocarray(moves->items, larger, sizeof(*grown)), *sorted;
 
 		if (!grown)
 			return -ENOMEM;
 		moves->items = grown;
+		sorted = reallocarray(moves->sorted, larger, sizeof(*sorted));
+		if (!sorted)
+			return -ENOMEM;
+		moves->sorted = sorted;
 		moves->capacity = larger;
 	}
 	moves->items[moves->count++] = (uint64_t) class << 32 | node;
@@ -561,11 +582,17 @@ static int moves_by_label(const struct subset *subset, struct moves *moves, uint
 	return r;
 }
 
-static int compare_moves(const void *a, const void *b)
+/* By counting, which keeps the order within a class: it is the same in each, since classes are found node by node. */
+static void sort_moves(struct moves *moves)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	size_t at[256 + 1] = {};
 
-	return (x > y) - (x < y);
+	for (size_t i = 0; i < moves->count; i++)
+		at[(uint8_t)(moves->items[i] >> 32) + 1]++;
+	for (size_t class = 0; class < 256; class ++)
+		at[class + 1] += at[class];
+	for (size_t i = 0; i < moves->count; i++)
+		moves->sorted[at[(uint8_t)(moves->items[i] >> 32)]++] = moves->items[i];
 }
 
 static int find_moves(const struct subset *subset, uint32_t state, struct moves *moves)
@@ -583,7 +610,7 @@ static int find_moves(const struct subset *subset, uint32_t state, struct moves 
 		for (uint32_t i = 0; !r && i < node->edge_count; i++)
 			r = moves_by_label(subset, moves, node->edges[i].label, node->edges[i].target);
 	}
-	qsort(moves->items, moves->count, sizeof(*moves->items), compare_moves);
+	sort_moves(moves);
 	return r;
 }
 
@@ -602,16 +629,16 @@ static int subset_step(struct subset *subset, uint32_t state, struct moves *move
 	int r = find_moves(subset, state, moves);
 
 	for (size_t from = 0, to; !r && from < moves->count; from = to) {
-		uint32_t class = (uint32_t)(moves->items[from] >> 32);
+		uint32_t class = (uint32_t)(moves->sorted[from] >> 32);
 
-		for (to = from; to < moves->count && moves->items[to] >> 32 == class; to++)
+		for (to = from; to < moves->count && moves->sorted[to] >> 32 == class; to++)
 			;
 		/* Most classes lead where the one before did. */
 		if (last_target == NO_STATE || to - from != last_count ||
-		    !same_nodes(moves->items + from, moves->items + last, last_count)) {
+		    !same_nodes(moves->sorted + from, moves->sorted + last, last_count)) {
 			subset_begin(subset);
 			for (size_t i = from; i < to; i++)
-				subset_enter(subset, (uint32_t)moves->items[i]);
+				subset_enter(subset, (uint32_t)moves->sorted[i]);
 			r = subset_intern(subset, &last_target);
 			last = from;
 			last_count = to - from;
@@ -638,6 +665,7 @@ static int subset_build(struct subset *subset)
 	for (uint32_t state = 0; !r && state < subset->state_count; state++)
 		r = subset_step(subset, state, &moves);
 	free(moves.items);
+	free(moves.sorted);
 	return r;
 }
 
@@ -939,20 +967,6 @@ static uint32_t merge_classes(const struct subset *subset, const struct minimal 
 	return count;
 }
 
-static uint32_t bits_for(uint32_t count)
-{
-	uint32_t bits = 0;
-
-	while (1u << bits < count)
-		bits++;
-	return bits;
-}
-
-static uint32_t states_limit(uint32_t classes)
-{
-	return MIN((uint32_t)DFA_STATES, (uint32_t)DFA_CELLS >> bits_for(classes));
-}
-
 /* States in the order of a breadth-first walk: those of one prefix lie near each other. 0 is the dead state. */
 static int number_states(const struct subset *subset, const struct minimal *minimal, uint32_t **ret)
 {
@@ -1048,10 +1062,10 @@ static int compile_subset(struct subset *subset, struct dfa *ret, struct dfa_sta
 	return r;
 }
 
-static int compile_plan(const struct dfa_builder *builder, const struct plan *plan, struct dfa *ret,
+static int compile_plan(const struct dfa_builder *builder, const struct plan *plan, bool hasty, struct dfa *ret,
 			struct dfa_stats *stats)
 {
-	struct subset subset = {.round = 0};
+	struct subset subset = {.hasty = hasty};
 	_cleanup_nfa_ struct nfa *nfa = NULL;
 	int r = build_nfa(builder, plan, subset.roots, &nfa);
 
@@ -1087,9 +1101,15 @@ int dfa_builder_compile(struct dfa_builder *builder, struct dfa *ret, struct dfa
 	struct dfa_stats best = {}, stats;
 	int r = -E2BIG;
 
-	for (size_t i = 0; r == -E2BIG && i < ARRAY_SIZE(plans); i++) {
-		r = compile_plan(builder, &plans[i], ret, &stats);
-		if (r == 0 || stats_better(&stats, &best))
+	/*
+	 * First each plan as far as it fits without being minimised: a plan whose globs multiply takes most of its time to
+	 * find out that it does not fit. A start waits for this.
+	 */
+	for (size_t i = 0; r == -E2BIG && i < 2 * ARRAY_SIZE(plans); i++) {
+		bool hasty = i < ARRAY_SIZE(plans);
+
+		r = compile_plan(builder, &plans[i % ARRAY_SIZE(plans)], hasty, ret, &stats);
+		if (r == 0 || (!hasty && stats_better(&stats, &best)))
 			best = stats;
 	}
 	if (ret_stats && (r == 0 || r == -E2BIG))
