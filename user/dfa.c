@@ -518,7 +518,8 @@ static int subset_intern(struct subset *subset, uint32_t *ret)
 	size_t slot;
 	int r;
 
-	if (subset->state_count >= WORK_STATES || (subset->hasty && subset->state_count >= states_limit(subset->classes)) ||
+	if (subset->state_count >= WORK_STATES ||
+	    (subset->hasty && subset->state_count >= states_limit(subset->classes)) ||
 	    (subset->state_count + 1) * subset->classes > WORK_CELLS ||
 	    subset->member_count + subset->scratch_count > 4 * WORK_CELLS)
 		return -E2BIG;
