@@ -296,7 +296,7 @@ static __always_inline struct pt_regs *regs_of_current(void)
 		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	/* Before 5.15 nothing lies between them and the end of the stack (TOP_OF_KERNEL_STACK_PADDING is 0). */
 	stack = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), stack);
-	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - sizeof(struct pt_regs));
+	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - bpf_core_type_size(struct pt_regs));
 }
 
 /* The entry of the process that a task belongs to, if that process is a member of a session. */
