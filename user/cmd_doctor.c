@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "container.h"
 #include "loader.h"
 #include "opts.h"
 #include "probe.h"
@@ -37,6 +38,7 @@ static const struct feature features[] = {
 struct diagnosis {
 	struct kernel_facts facts;
 	struct guard_tier tiers[OP_COUNT];
+	struct container_blindness blindness;
 	bool armed; /* the programs were loaded, attached and tried */
 	int error;
 };
@@ -121,6 +123,15 @@ static void print_tiers(const struct diagnosis *diagnosis)
 	}
 }
 
+static void print_blindness(const struct diagnosis *diagnosis)
+{
+	_cleanup_free_ char *text = container_blindness_text(&diagnosis->blindness);
+
+	if (text)
+		printf("containers  %s\n", text);
+	putchar('\n');
+}
+
 static void print_people(const struct diagnosis *diagnosis, bool color)
 {
 	const struct kernel_facts *facts = &diagnosis->facts;
@@ -128,8 +139,8 @@ static void print_people(const struct diagnosis *diagnosis, bool color)
 
 	printf("kernel      %s\n", facts->release);
 	printf("active LSMs %s\n", facts->lsm_list[0] ? facts->lsm_list : "not told (securityfs is not mounted)");
-	printf("cgroup2     %s\n\n",
-	       facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
+	printf("cgroup2     %s\n", facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
+	print_blindness(diagnosis);
 	print_features(diagnosis, color);
 	print_tiers(diagnosis);
 	if (!diagnosis->armed)
@@ -162,9 +173,10 @@ static void print_json(const struct diagnosis *diagnosis)
 						       tier_name(tier->tier), "proven", tier->proven, "by", tier->by,
 						       "note", tier->note));
 	}
-	object = json_pack("{s:s, s:s, s:b, s:o, s:o, s:b, s:s?}", "kernel", diagnosis->facts.release, "lsm_list",
-			   diagnosis->facts.lsm_list, "cgroup2", diagnosis->facts.cgroup2, "features", kinds, "tiers",
-			   tiers, "armed", diagnosis->armed, "advice", more);
+	object = json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:b, s:s?}", "kernel", diagnosis->facts.release, "lsm_list",
+			   diagnosis->facts.lsm_list, "cgroup2", diagnosis->facts.cgroup2,
+			   "container_processes_without_cgroup2", (json_int_t)diagnosis->blindness.processes,
+			   "features", kinds, "tiers", tiers, "armed", diagnosis->armed, "advice", more);
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(object);
@@ -189,6 +201,7 @@ int cmd_doctor(int argc, char **argv)
 	}
 	guard_plan(&diagnosis.facts, false, diagnosis.tiers);
 	try_guard(&diagnosis);
+	container_find_blind(NULL, &diagnosis.blindness);
 	if (common.json)
 		print_json(&diagnosis);
 	else

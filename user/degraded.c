@@ -54,6 +54,14 @@ static int add_sentence(struct degraded *degraded, struct buffer *buffer)
 	return 0;
 }
 
+int degraded_add(struct degraded *degraded, const char *sentence)
+{
+	_cleanup_buffer_ struct buffer buffer = {};
+
+	buffer_text(&buffer, sentence);
+	return add_sentence(degraded, &buffer);
+}
+
 /* rule: NULL for the default. */
 static int add_rule(struct degraded *degraded, const struct tier_table *tiers, const char *rule, uint32_t ops,
 		    enum verdict verdict)

@@ -21,6 +21,8 @@ struct degraded {
  * The default counts as a rule. Returns 0 or -ENOMEM.
  */
 int degraded_list(const struct policy *policy, const struct tier_table *tiers, struct degraded *ret_degraded);
+/* One sentence more, of whatever else is missing here. -ENOMEM. */
+int degraded_add(struct degraded *degraded, const char *sentence);
 void degraded_clear(struct degraded *degraded);
 
 #define _cleanup_degraded_ _cleanup_(degraded_clear)

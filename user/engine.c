@@ -7,6 +7,7 @@
 
 #include "action.h"
 #include "adopt.h"
+#include "container_state.h"
 #include "degraded.h"
 #include "libpq.h"
 #include "opts.h"
@@ -19,6 +20,7 @@
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
+#define BLIND_TICKS 60 /* between looks for containers that the kernel side cannot tell apart */
 #define IDLE_TICKS 10 /* without a session, until results are disarmed: they cost others something, arming costs us */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 #define CATCH_UP_NS (2 * NSEC_PER_SEC)
@@ -40,6 +42,8 @@ struct engine {
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
 	uint64_t began; /* nanoseconds since boot */
 	unsigned int idle_ticks; /* since the last session ended */
+	unsigned int blind_ticks; /* since the last look */
+	bool blind; /* told of already */
 	uint32_t generation;
 };
 
@@ -176,6 +180,27 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 	return cgroup_path_by_id(cgroup, ret_path);
 }
 
+static int act_name_container(struct container *container, void *userdata)
+{
+	(void)userdata;
+	return container_read_state(container_host_root(), container);
+}
+
+static int act_find_volumes(uint32_t pid, struct volumes *ret_volumes, void *userdata)
+{
+	struct mounts inside = {}, host = {};
+	int error = mounts_read(pid, &inside);
+
+	(void)userdata;
+	if (!error)
+		error = mounts_read(1, &host);
+	if (!error)
+		error = volumes_find(&inside, &host, ret_volumes);
+	mounts_free(&inside);
+	mounts_free(&host);
+	return error;
+}
+
 static void act_session_ended(const struct session *session, void *userdata)
 {
 	struct engine *engine = userdata;
@@ -223,6 +248,23 @@ static int load_policy(struct engine *engine, struct policy **ret_policy)
 	return 0;
 }
 
+/* A node whose containers have no cgroup2 ids is named as such: there nothing is matched by cgroup or pod. */
+static void tell_blind(struct engine *engine)
+{
+	struct container_blindness blindness;
+	_cleanup_free_ char *text = NULL;
+
+	engine->blind_ticks = 0;
+	if (engine->blind || !engine->options.adopt || container_find_blind(NULL, &blindness))
+		return;
+	text = container_blindness_text(&blindness);
+	if (!text)
+		return;
+	engine->blind = true;
+	log_warning("%s", text);
+	degraded_add(&engine->degraded, text);
+}
+
 static void tell_degraded(struct engine *engine, const struct policy *policy)
 {
 	struct tier_table tiers;
@@ -235,6 +277,8 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		return;
 	for (size_t i = 0; i < engine->degraded.count; i++)
 		log_warning("%s", engine->degraded.sentences[i]);
+	engine->blind = false;
+	tell_blind(engine);
 }
 
 /* Does some rule answer this operation with at least this verdict? */
@@ -524,6 +568,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	tell_losses(engine);
 	protect_own(engine);
 	arm_results(engine);
+	if (++engine->blind_ticks >= BLIND_TICKS)
+		tell_blind(engine);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
 		guard_arm_results(engine->guard, false);
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
@@ -656,6 +702,8 @@ static int open_pipeline(struct engine *engine)
 					   .outer_function = act_outer_function,
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
+					   .name_container = act_name_container,
+					   .find_volumes = act_find_volumes,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
 					   .has_readers = act_has_readers,

@@ -548,6 +548,45 @@ static void add_ancestry(struct buffer *buffer, const struct process *process)
 		add_number(buffer, "ancestry_omitted", omitted);
 }
 
+/* ---- container ---- */
+
+/* Of a static pod the path has the hash of its file, and so have the runtime's files: the API alone has the uid. */
+static void add_pod(struct buffer *buffer, const struct container *container)
+{
+	const struct container_place *place = &container->place;
+	const char *uid = container->pod_uid ? container->pod_uid : place->pod_uid;
+	bool hash = place->pod_static && streq(uid, place->pod_uid);
+
+	add_literal(buffer, ",\"pod\":{\"namespace\":");
+	json_add_text(buffer, span_of(container->pod_namespace));
+	json_add_member(buffer, "name", span_of(container->pod_name));
+	json_add_member(buffer, "uid", span_of(hash ? NULL : uid));
+	if (place->pod_static)
+		json_add_member(buffer, "config_hash", span_of(place->pod_uid));
+	json_add_member(buffer, "container", span_of(container->name));
+	if (container->sandbox)
+		add_literal(buffer, ",\"sandbox\":true");
+	add_literal(buffer, ",\"labels\":");
+	buffer_text(buffer, container->labels ? container->labels : "null");
+	buffer_char(buffer, '}');
+}
+
+static void add_container(struct buffer *buffer, const struct container *container)
+{
+	const struct container_place *place = &container->place;
+
+	add_literal(buffer, ",\"container\":{\"id\":");
+	json_add_text(buffer, span_of(place->id[0] ? place->id : NULL));
+	json_add_member(buffer, "runtime", span_of(container_runtime_name(place->runtime)));
+	if (container->image)
+		json_add_member(buffer, "image", span_of(container->image));
+	if (place->pod_uid[0] || container->pod_name)
+		add_pod(buffer, container);
+	else
+		json_add_member(buffer, "name", span_of(container->name));
+	buffer_char(buffer, '}');
+}
+
 static void render_who(struct buffer *buffer, const struct actor *actor, const struct process *process)
 {
 	if (process)
@@ -559,6 +598,8 @@ static void render_who(struct buffer *buffer, const struct actor *actor, const s
 		add_ancestry(buffer, process);
 	else
 		add_literal(buffer, ",\"ancestry\":null");
+	if (process && process->cgroup && process->cgroup->container)
+		add_container(buffer, process->cgroup->container);
 }
 
 /* Of an actor with a very long line of ancestors or very long arguments nothing is kept. */
@@ -740,8 +781,17 @@ static void add_arguments(struct buffer *buffer, const struct event *event)
 		add_number(buffer, "rename_flags", op->argument);
 }
 
-static void add_target(struct buffer *buffer, const struct event *event)
+static void add_behind(struct buffer *buffer, const struct op_report *report)
 {
+	if (report->host_path)
+		json_add_member(buffer, "host_path", span_of(report->host_path));
+	if (report->volume)
+		json_add_member(buffer, "volume", span_of(report->volume));
+}
+
+static void add_target(struct buffer *buffer, const struct op_report *report)
+{
+	const struct event *event = report->event;
 	const struct record_op *op = &event->op;
 	struct span path = event_text(event, op->path);
 	struct span new_path = event_text(event, op->new_path);
@@ -759,6 +809,7 @@ static void add_target(struct buffer *buffer, const struct event *event)
 		json_add_member(buffer, "new_path", new_path);
 	if (op->flags & OP_PATH_UNKNOWN || !path.data)
 		add_literal(buffer, ",\"path_known\":false");
+	add_behind(buffer, report);
 	add_flags(buffer, ",\"path_notes\":[", op->flags, path_notes, ARRAY_SIZE(path_notes));
 	buffer_char(buffer, ',');
 	add_inode(buffer, &op->target, op->flags & OP_SIZE_KNOWN);
@@ -982,6 +1033,8 @@ static bool decision_is_kept(const struct event_decision_text *kept, const struc
 	bare.event = NULL;
 	bare.process = NULL;
 	bare.sql = NULL;
+	bare.host_path = NULL;
+	bare.volume = NULL;
 	return kept->kept && kept->generation == op->head.generation && kept->flags == op->flags &&
 	       kept->result == (uint64_t)op->result && kept->op == op->op && kept->source == op->source &&
 	       kept->detail == op->detail && !memcmp(&kept->report, &bare, sizeof(bare));
@@ -998,6 +1051,8 @@ static void keep_decision(struct event_decision_text *kept, const struct op_repo
 	kept->report.event = NULL;
 	kept->report.process = NULL;
 	kept->report.sql = NULL;
+	kept->report.host_path = NULL;
+	kept->report.volume = NULL;
 	kept->generation = op->head.generation;
 	kept->flags = op->flags;
 	kept->result = (uint64_t)op->result;
@@ -1036,7 +1091,7 @@ int event_json_op(struct event_writer *writer, const struct op_report *report, s
 	if (event->head.kind == RECORD_SQL)
 		add_sql(buffer, event, report->sql);
 	else
-		add_target(buffer, event);
+		add_target(buffer, report);
 	return end_event(writer, buffer, start);
 }
 

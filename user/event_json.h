@@ -45,6 +45,8 @@ struct op_report {
 	bool acted; /* userspace carried the verdict out; what the kernel did, the record tells */
 	uint64_t hold; /* number of the hold; 0: none */
 	const struct event_sql *sql; /* RECORD_SQL; NULL: only what the record tells */
+	const char *host_path; /* where the host has what a container sees at the path; NULL: left out */
+	const char *volume; /* the volume that it lies in; NULL: left out */
 };
 
 #define EVENT_WRITER_ACTORS 64
@@ -58,7 +60,7 @@ struct event_actor_text {
 
 /* What an operation's event says from "op" to whom it was done by, as it was rendered for the last one. */
 struct event_decision_text {
-	struct op_report report; /* without event, process and sql */
+	struct op_report report; /* without what is the operation's own */
 	uint64_t generation, flags, result; /* of the record */
 	uint32_t op, source, detail;
 	uint32_t kept; /* 0: nothing */

@@ -160,6 +160,36 @@ static void add_process(struct buffer *buffer, const json_t *process)
 	buffer_format(buffer, "[%lld]", (long long)pid);
 }
 
+/* "pod agents/a-1/main", or "container web (docker)" */
+static void add_container(struct buffer *buffer, const json_t *container)
+{
+	const json_t *pod = json_object_get(container, "pod");
+	const char *name = text_of(container, "name"), *pod_name = text_of(pod, "name");
+
+	if (!container)
+		return;
+	if (pod_name) {
+		buffer_text(buffer, "  pod ");
+		line_add_text(buffer, text_of(pod, "namespace") ? text_of(pod, "namespace") : "?");
+		buffer_char(buffer, '/');
+		line_add_text(buffer, pod_name);
+		if (text_of(pod, "container")) {
+			buffer_char(buffer, '/');
+			line_add_text(buffer, text_of(pod, "container"));
+		}
+		return;
+	}
+	buffer_text(buffer, "  container ");
+	if (name)
+		line_add_text(buffer, name);
+	else
+		add_shortened(buffer, text_of(container, "id") ? text_of(container, "id") : "?", 12);
+	if (text_of(pod, "uid")) {
+		buffer_text(buffer, " of pod ");
+		line_add_text(buffer, text_of(pod, "uid"));
+	}
+}
+
 static void add_who(struct buffer *buffer, const json_t *event)
 {
 	const json_t *process = json_object_get(event, "process");
@@ -188,6 +218,7 @@ static void add_who(struct buffer *buffer, const json_t *event)
 		buffer_text(buffer, " by ");
 		line_add_text(buffer, text_of(session, "how"));
 	}
+	add_container(buffer, json_object_get(event, "container"));
 }
 
 /* ---- what ---- */

@@ -188,6 +188,30 @@ static uint32_t hold_number(const struct event *event, const struct hold *hold)
 	return event->head.kind == RECORD_OP ? event->op.hold : 0;
 }
 
+/* Where the host has what is at the path, for an operation in a container. ret_path: malloc'ed. */
+static void look_behind(struct pipeline *pipeline, struct op_report *report, char **ret_path)
+{
+	const struct process *process = report->process;
+	struct container *container = process && process->cgroup ? process->cgroup->container : NULL;
+	_cleanup_free_ char *path = NULL;
+	struct span text;
+
+	if (!container || !pipeline->actions.find_volumes || report->event->head.kind != RECORD_OP)
+		return;
+	text = event_text(report->event, report->event->op.path);
+	if (!text.data || text.data[0] != '/' || report->event->op.flags & OP_PATH_UNKNOWN)
+		return;
+	if (!container->volumes_known) {
+		volumes_free(&container->volumes);
+		/* Of one that is gone already the next one may tell. */
+		container->volumes_known = !pipeline->actions.find_volumes(process->id.pid, &container->volumes,
+									   pipeline->actions.userdata);
+	}
+	path = strndup(text.data, text.length);
+	if (path && !volumes_behind(&container->volumes, path, ret_path, &report->volume))
+		report->host_path = *ret_path;
+}
+
 /* Counts an operation, renders it and gives it out. */
 static int tell_op(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
 {
@@ -197,6 +221,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 				   .hold = hold_number(event, telling->hold),
 				   .sql = telling->sql};
 	struct session *session = telling->process ? telling->process->session : NULL;
+	_cleanup_free_ char *host_path = NULL;
 	int error;
 
 	report.tier = event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
@@ -212,6 +237,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 		event_writer_skip(&pipeline->writer);
 		return 0;
 	}
+	look_behind(pipeline, &report, &host_path);
 	error = event_json_op(&pipeline->writer, &report, &pipeline->line);
 	if (!error && telling->begun)
 		pipeline_hold_facts(pipeline, telling->hold);
@@ -430,15 +456,36 @@ static int take_loss(struct pipeline *pipeline, const struct event *event)
 	return error;
 }
 
+/* A runtime writes a container's names before it starts it, or, where its state lies on a slow disk, a moment later. */
+#define CONTAINER_ASKS_MAX 8
+
+static void name_container(struct pipeline *pipeline, struct cgroup *cgroup)
+{
+	struct container *container = cgroup->container;
+
+	if (!container)
+		return;
+	/* The program that starts may have other mounts: a runtime's own first process still has the host's. */
+	container->volumes_known = false;
+	if (container->name || container->pod_name || container->asks >= CONTAINER_ASKS_MAX ||
+	    !pipeline->actions.name_container)
+		return;
+	container->asks++;
+	if (!pipeline->actions.name_container(container, pipeline->actions.userdata))
+		cgroup_changed(cgroup);
+}
+
 /* The kernel tells a cgroup by its number; its name is asked for once. */
 static void name_cgroup(struct pipeline *pipeline, const struct process *process)
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (!process || !process->cgroup || process->cgroup->path || !pipeline->actions.cgroup_path)
+	if (!process || !process->cgroup)
 		return;
-	if (!pipeline->actions.cgroup_path(process->cgroup->id, &path, pipeline->actions.userdata))
+	if (!process->cgroup->path && pipeline->actions.cgroup_path &&
+	    !pipeline->actions.cgroup_path(process->cgroup->id, &path, pipeline->actions.userdata))
 		sessions_name_cgroup(pipeline->sessions, process->cgroup->id, path);
+	name_container(pipeline, process->cgroup);
 }
 
 static int take_event(struct pipeline *pipeline, struct event *event)

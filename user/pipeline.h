@@ -43,6 +43,10 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
+	/* Learns a container's names. Negative errno: nothing new. */
+	int (*name_container)(struct container *container, void *userdata);
+	/* Learns what lies behind a container's mounts, as one of its processes has them. Negative errno: nothing. */
+	int (*find_volumes)(uint32_t pid, struct volumes *ret_volumes, void *userdata);
 	/* A session has ended. */
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */

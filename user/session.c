@@ -138,21 +138,35 @@ static void cgroup_unref(struct sessions *sessions, struct cgroup *cgroup)
 		at = &(*at)->next;
 	*at = cgroup->next;
 	free(cgroup->path);
+	container_free(cgroup->container);
 	free(cgroup);
+}
+
+void cgroup_changed(struct cgroup *cgroup)
+{
+	cgroup->version = next_version();
 }
 
 static int cgroup_set_path(struct cgroup *cgroup, struct span path)
 {
+	struct container *container = NULL;
 	char *copy;
 
-	if (!path.data)
+	if (!path.data ||
+	    (cgroup->path && strlen(cgroup->path) == path.length && !memcmp(cgroup->path, path.data, path.length)))
 		return 0;
 	copy = copy_text(path);
 	if (!copy)
 		return -ENOMEM;
+	if (container_new(path.data, path.length, &container) == -ENOMEM) {
+		free(copy);
+		return -ENOMEM;
+	}
 	free(cgroup->path);
+	container_free(cgroup->container);
 	cgroup->path = copy;
-	cgroup->version = next_version();
+	cgroup->container = container;
+	cgroup_changed(cgroup);
 	return 0;
 }
 

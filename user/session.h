@@ -11,6 +11,7 @@
 #ifndef REPRIEVE_SESSION_H
 #define REPRIEVE_SESSION_H
 
+#include "container.h"
 #include "decode.h"
 
 /* Adds up to wall-clock time: record time + boot_to_real_ns is nanoseconds since 1970, UTC. */
@@ -46,7 +47,8 @@ struct cgroup {
 	unsigned int refs;
 	uint64_t id;
 	char *path; /* in the cgroup2 hierarchy; NULL: not learned */
-	uint64_t version; /* of the path */
+	uint64_t version; /* of the path and of what is known of the container */
+	struct container *container; /* owned; NULL: of none, or the path is not learned */
 	struct cgroup *next;
 };
 
@@ -191,6 +193,9 @@ struct session_setup {
 int sessions_setup(struct sessions *sessions, const struct session_id *id, const struct session_setup *setup);
 /* Drops a session that was set up and that no process ever joined. */
 void sessions_forget(struct sessions *sessions, const struct session_id *id);
+
+/* More was learned of the container that a cgroup belongs to: its processes' events tell it from now on. */
+void cgroup_changed(struct cgroup *cgroup);
 
 /* Names a cgroup that processes are in; later processes in it have the path too. -ENOMEM, -ENOENT: none is in it. */
 int sessions_name_cgroup(struct sessions *sessions, uint64_t id, const char *path);

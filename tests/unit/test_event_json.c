@@ -161,6 +161,63 @@ static void test_unlink(void **state)
 	assert_int_equal(fixture->writer.seq, 813);
 }
 
+#define HEX64 "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
+
+static void expect_container(struct fixture *fixture, const char *container, const char *in_line)
+{
+	_cleanup_buffer_ struct buffer line = {};
+	struct op_report report;
+
+	unlink_op(fixture, "/work/a");
+	report = report_of(fixture);
+	report.host_path = "/srv/a";
+	report.volume = "work";
+	write_op(fixture, &report);
+	assert_non_null(strstr(buffer_string(&fixture->buffer), container));
+	assert_non_null(strstr(buffer_string(&fixture->buffer),
+			       "\"path\":\"/work/a\",\"host_path\":\"/srv/a\",\"volume\":\"work\""));
+	assert_int_equal(event_line_of_text(fixture->buffer.data, fixture->buffer.length, false, &line), 0);
+	assert_non_null(strstr(buffer_string(&line), in_line));
+	json_decref(take_json(fixture));
+}
+
+/* By the path alone; with names, which the same process's next event has; and without a pod. */
+static void test_container(void **state)
+{
+	static const char path[] = "/kubepods/pod5a4f9a0c-3f1e-4d61-9f0e-0c1d2e3f4a5b/" HEX64;
+	struct fixture *fixture = *state;
+	struct cgroup *cgroup = sessions_find_alive(fixture->sessions, 4188)->cgroup;
+
+	assert_int_equal(sessions_name_cgroup(fixture->sessions, 77, path), 0);
+	expect_container(fixture,
+			 ",\"container\":{\"id\":\"" HEX64
+			 "\",\"runtime\":null,\"pod\":{\"namespace\":null,\"name\":null,"
+			 "\"uid\":\"5a4f9a0c-3f1e-4d61-9f0e-0c1d2e3f4a5b\",\"container\":null,\"labels\":null}}",
+			 "  container 0f1e2d3c4b5a... of pod 5a4f9a0c-3f1e-4d61-9f0e-0c1d2e3f4a5b");
+	cgroup->container->name = strdup("main");
+	cgroup->container->pod_name = strdup("a-1");
+	cgroup->container->pod_namespace = strdup("agents");
+	cgroup->container->labels = strdup("{\"ai-agent\":\"true\"}");
+	cgroup_changed(cgroup);
+	expect_container(
+		fixture,
+		"\"pod\":{\"namespace\":\"agents\",\"name\":\"a-1\",\"uid\":\"5a4f9a0c-3f1e-4d61-9f0e-0c1d2e3f4a5b"
+		"\",\"container\":\"main\",\"labels\":{\"ai-agent\":\"true\"}}}",
+		"  pod agents/a-1/main");
+	assert_int_equal(sessions_name_cgroup(fixture->sessions, 77, "/docker/" HEX64), 0);
+	cgroup->container->name = strdup("web");
+	cgroup_changed(cgroup);
+	expect_container(fixture, ",\"container\":{\"id\":\"" HEX64 "\",\"runtime\":\"docker\",\"name\":\"web\"}",
+			 "  container web");
+	assert_int_equal(sessions_name_cgroup(fixture->sessions, 77, "/kubepods/podb1946ac92492d2347c6235b4d2611184"),
+			 0);
+	expect_container(
+		fixture,
+		",\"container\":{\"id\":null,\"runtime\":null,\"pod\":{\"namespace\":null,\"name\":null,\"uid\":null,"
+		"\"config_hash\":\"b1946ac92492d2347c6235b4d2611184\",",
+		"  container ?");
+}
+
 /* What is not known is null, what does not apply is not there. */
 static void test_unknown(void **state)
 {
@@ -984,6 +1041,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_unlink),
+		TEST(test_container),
 		TEST(test_unknown),
 		TEST(test_environ_and_message),
 		cmocka_unit_test(test_text),
