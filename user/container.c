@@ -321,6 +321,7 @@ void container_free(struct container *container)
 	free(container->pod_name);
 	free(container->pod_uid);
 	free(container->labels);
+	volumes_free(&container->mounts);
 	volumes_free(&container->volumes);
 	free(container);
 }

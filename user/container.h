@@ -61,7 +61,8 @@ struct container {
 	char *pod_name;
 	char *pod_uid; /* metadata.uid, where the path has another one or none */
 	char *labels; /* JSON object of the pod's labels */
-	struct volumes volumes;
+	struct volumes mounts; /* as its runtime was told to make them */
+	struct volumes volumes; /* as a process of it was seen to have them */
 	bool volumes_known; /* until a program starts in it, which may have mounted something */
 	uint32_t asks; /* times that the names were looked for */
 	bool sandbox; /* the pod's pause container */

@@ -56,6 +56,52 @@ static int learn_keys(struct container *container, const json_t *object, const s
 	return r < 0 ? r : learn(&container->pod_uid, object, keys->pod_uid);
 }
 
+static int learn_mount(struct container *container, const char *point, const char *host)
+{
+	if (!point || point[0] != '/' || !host || host[0] != '/')
+		return 0;
+	return volumes_add(&container->mounts, point, host);
+}
+
+/* Bind mounts; what is no file system of the host's has another type. */
+static int learn_spec_mounts(struct container *container, const json_t *mounts)
+{
+	const json_t *mount, *option;
+	size_t i, j;
+
+	json_array_foreach (mounts, i, mount) {
+		const char *point = json_string_value(json_object_get(mount, "destination"));
+		const char *host = json_string_value(json_object_get(mount, "source"));
+		bool bind = false;
+		int r;
+
+		json_array_foreach (json_object_get(mount, "options"), j, option) {
+			const char *text = json_string_value(option);
+
+			bind |= text && (streq(text, "bind") || streq(text, "rbind"));
+		}
+		r = bind ? learn_mount(container, point, host) : 0;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int learn_docker_mounts(struct container *container, json_t *points)
+{
+	const char *key;
+	json_t *point;
+
+	json_object_foreach (points, key, point) {
+		int r = learn_mount(container, json_string_value(json_object_get(point, "Destination")),
+				    json_string_value(json_object_get(point, "Source")));
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 /* An OCI runtime's config.json. */
 static int read_spec(struct container *container, const json_t *state)
 {
@@ -65,7 +111,8 @@ static int read_spec(struct container *container, const json_t *state)
 	if (!json_is_object(state))
 		return -EBADMSG;
 	r = learn_keys(container, annotations, &cri_keys);
-	return r < 0 ? r : learn_keys(container, annotations, &kubelet_keys);
+	r = r < 0 ? r : learn_keys(container, annotations, &kubelet_keys);
+	return r < 0 || container->mounts.count ? r : learn_spec_mounts(container, json_object_get(state, "mounts"));
 }
 
 /* docker's config.v2.json: the name has a slash before it; the kubelet's words are labels. */
@@ -82,7 +129,9 @@ static int read_docker(struct container *container, const json_t *state)
 		container->name = strdup(name + (name[0] == '/'));
 		r = container->name ? 0 : -ENOMEM;
 	}
-	return r < 0 ? r : learn(&container->image, config, "Image");
+	r = r < 0 ? r : learn(&container->image, config, "Image");
+	return r < 0 || container->mounts.count ? r
+						: learn_docker_mounts(container, json_object_get(state, "MountPoints"));
 }
 
 /* containers.json of containers/storage, for podman: all of them, with the first of their names. */

@@ -214,6 +214,26 @@ int volumes_find(const struct mounts *inside, const struct mounts *host, struct 
 	return 0;
 }
 
+int volumes_add(struct volumes *volumes, const char *point, const char *host)
+{
+	struct volume *grown = reallocarray(volumes->list, volumes->count + 1, sizeof(*grown));
+	struct volume volume = {};
+
+	if (!grown)
+		return -ENOMEM;
+	volumes->list = grown;
+	volume.point = strdup(point);
+	volume.host = strdup(streq(host, "/") ? "" : host);
+	if (!volume.point || !volume.host) {
+		free(volume.point);
+		free(volume.host);
+		return -ENOMEM;
+	}
+	volume.name = volume_of(host);
+	grown[volumes->count++] = volume;
+	return 0;
+}
+
 void volumes_free(struct volumes *volumes)
 {
 	if (!volumes)

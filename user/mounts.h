@@ -37,6 +37,8 @@ struct volumes {
 
 /* Of each mount inside, what lies behind it among the host's. -ENOMEM. */
 int volumes_find(const struct mounts *inside, const struct mounts *host, struct volumes *ret_volumes);
+/* One more, as a runtime's own configuration has it. Copies both. -ENOMEM. */
+int volumes_add(struct volumes *volumes, const char *point, const char *host);
 void volumes_free(struct volumes *volumes);
 
 /*

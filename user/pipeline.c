@@ -194,6 +194,7 @@ static void look_behind(struct pipeline *pipeline, struct op_report *report, cha
 	const struct process *process = report->process;
 	struct container *container = process && process->cgroup ? process->cgroup->container : NULL;
 	_cleanup_free_ char *path = NULL;
+	const struct volumes *volumes;
 	struct span text;
 
 	if (!container || !pipeline->actions.find_volumes || report->event->head.kind != RECORD_OP)
@@ -208,7 +209,9 @@ static void look_behind(struct pipeline *pipeline, struct op_report *report, cha
 									   pipeline->actions.userdata);
 	}
 	path = strndup(text.data, text.length);
-	if (path && !volumes_behind(&container->volumes, path, ret_path, &report->volume))
+	/* A process that ended meanwhile took its mounts along. */
+	volumes = container->volumes_known ? &container->volumes : &container->mounts;
+	if (path && !volumes_behind(volumes, path, ret_path, &report->volume))
 		report->host_path = *ret_path;
 }
 

@@ -91,17 +91,23 @@ static void rule_free(struct policy_rule *rule)
 	free(rule->message);
 }
 
+static void labels_free(struct policy_labels *labels)
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		free(labels->list[i].key);
+		free(labels->list[i].value);
+	}
+	free(labels->list);
+}
+
 static void agent_free(struct policy_agent *agent)
 {
 	strings_free(&agent->exe);
 	strings_free(&agent->env);
 	strings_free(&agent->cgroup);
 	strings_free(&agent->pod_namespaces);
-	for (size_t i = 0; i < agent->pod_label_count; i++) {
-		free(agent->pod_labels[i].key);
-		free(agent->pod_labels[i].value);
-	}
-	free(agent->pod_labels);
+	labels_free(&agent->pod_labels);
+	labels_free(&agent->pod_annotations);
 	free(agent->name);
 }
 

@@ -74,6 +74,11 @@ struct policy_label {
 	char *key, *value;
 };
 
+struct policy_labels {
+	struct policy_label *list;
+	size_t count;
+};
+
 /* How to recognise a kind of agent. Any one of exe, env, cgroup or pod is enough. */
 struct policy_agent {
 	char *name;
@@ -82,8 +87,7 @@ struct policy_agent {
 	bool builtin; /* known without this policy, at least in part */
 	struct policy_strings exe, env, cgroup; /* env: NAME, or NAME=VALUE; * stands for anything in either */
 	struct policy_strings pod_namespaces; /* globs */
-	struct policy_label *pod_labels; /* all of which a pod must have */
-	size_t pod_label_count;
+	struct policy_labels pod_labels, pod_annotations; /* all of which a pod must have */
 };
 
 #define SINK_SIZE_DEFAULT ((uint64_t)64 << 20)

@@ -674,44 +674,93 @@ static int parse_switch(struct loader *loader, const struct yaml_node *value, vo
 	return parse_bool(loader, value, field);
 }
 
-static int parse_labels(struct loader *loader, const struct yaml_node *value, void *field)
-{
-	struct policy_agent *agent = field;
+#define LABEL_NAME_MAX 63
+#define LABEL_PREFIX_MAX 253
 
-	if (!want_kind(loader, value, YAML_KIND_MAP, "a map of labels"))
+/* What Kubernetes takes in names and values: letters, digits and, between them, dashes, underscores and dots. */
+static bool is_label_word(const char *text, size_t length)
+{
+	if (!length || length > LABEL_NAME_MAX || !isalnum((unsigned char)text[0]) ||
+	    !isalnum((unsigned char)text[length - 1]))
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (!isalnum((unsigned char)text[i]) && !strchr("-_.", text[i]))
+			return false;
+	return true;
+}
+
+/* A word, perhaps with a domain and a slash before it. */
+static bool is_label_key(const char *key)
+{
+	const char *slash = strrchr(key, '/');
+
+	if (!slash)
+		return is_label_word(key, strlen(key));
+	for (const char *at = key; at < slash; at++)
+		if (!islower((unsigned char)*at) && !isdigit((unsigned char)*at) && !strchr("-.", *at))
+			return false;
+	return slash > key && slash - key <= LABEL_PREFIX_MAX && is_label_word(slash + 1, strlen(slash + 1));
+}
+
+static int add_label(struct policy_labels *labels, const char *key, const char *value)
+{
+	struct policy_label *grown = reallocarray(labels->list, labels->count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	labels->list = grown;
+	grown[labels->count] = (struct policy_label){strdup(key), strdup(value)};
+	labels->count++;
+	return grown[labels->count - 1].key && grown[labels->count - 1].value ? 0 : -ENOMEM;
+}
+
+/* What no pod can bear would match none, and nobody would know. */
+static int parse_label_map(struct loader *loader, const struct yaml_node *value, const char *what, bool words,
+			   struct policy_labels *labels)
+{
+	int r = 0;
+
+	if (!want_kind(loader, value, YAML_KIND_MAP, "a map of names and texts"))
 		return 0;
 	if (!value->count)
-		note(loader, value, "an empty map of labels; leave the key out, or name some");
-	for (size_t i = 0; i + 1 < value->count; i += 2) {
+		note(loader, value, "an empty map of %ss; leave the key out, or name some", what);
+	for (size_t i = 0; r == 0 && i + 1 < value->count; i += 2) {
 		const struct yaml_node *key = value->items[i], *text = value->items[i + 1];
-		struct policy_label *grown;
 
-		if (key->kind != YAML_KIND_SCALAR || !key->length || text->kind != YAML_KIND_SCALAR) {
-			note(loader, key, "a label is a name and a text, such as ai-agent: \"true\"");
-			continue;
-		}
-		grown = reallocarray(agent->pod_labels, agent->pod_label_count + 1, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		agent->pod_labels = grown;
-		grown[agent->pod_label_count] = (struct policy_label){strdup(key->text), strdup(text->text)};
-		agent->pod_label_count++;
-		if (!grown[agent->pod_label_count - 1].key || !grown[agent->pod_label_count - 1].value)
-			return -ENOMEM;
+		if (key->kind != YAML_KIND_SCALAR || !key->length || text->kind != YAML_KIND_SCALAR)
+			note(loader, key, "each %s is a name and a text, such as ai-agent: \"true\"", what);
+		else if (!is_label_key(key->text))
+			note(loader, key, "\"%.80s\" is no name of a %s; write name or domain/name", key->text, what);
+		else if (words && text->length && !is_label_word(text->text, strlen(text->text)))
+			note(loader, text, "\"%.80s\" is no value of a label; labels are compared as they are",
+			     text->text);
+		else
+			r = add_label(labels, key->text, text->text);
 	}
-	return 0;
+	return r;
+}
+
+static int parse_labels(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	return parse_label_map(loader, value, "label", true, field);
+}
+
+static int parse_annotations(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	return parse_label_map(loader, value, "annotation", false, field);
 }
 
 static int parse_pod(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	static const struct field fields[] = {
 		{"namespace", parse_text_globs, offsetof(struct policy_agent, pod_namespaces), false},
-		{"labels", parse_labels, 0, false},
+		{"labels", parse_labels, offsetof(struct policy_agent, pod_labels), false},
+		{"annotations", parse_annotations, offsetof(struct policy_agent, pod_annotations), false},
 	};
 	const struct yaml_node *keys[ARRAY_SIZE(fields)] = {};
 
 	if (value->kind == YAML_KIND_MAP && !value->count)
-		note(loader, value, "an empty pod: would match every pod; name namespaces or labels");
+		note(loader, value, "an empty pod: would match every pod; name namespaces, labels or annotations");
 	return parse_map(loader, value, "pod", fields, ARRAY_SIZE(fields), field, keys);
 }
 

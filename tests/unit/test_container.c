@@ -257,7 +257,10 @@ static void containerd_tells_names(void **state)
 		files, "/run/containerd/io.containerd.runtime.v2.task/k8s.io/" ID "/config.json",
 		"{\"annotations\":{\"io.kubernetes.cri.container-name\":\"main\",\"io.kubernetes.cri.container-type\":"
 		"\"container\",\"io.kubernetes.cri.image-name\":\"busybox:1\",\"io.kubernetes.cri.sandbox-name\":\"a-1\","
-		"\"io.kubernetes.cri.sandbox-namespace\":\"agents\",\"io.kubernetes.cri.sandbox-uid\":\"" UID "\"}}");
+		"\"io.kubernetes.cri.sandbox-namespace\":\"agents\",\"io.kubernetes.cri.sandbox-uid\":\"" UID "\"},"
+		"\"mounts\":[{\"destination\":\"/proc\",\"source\":\"proc\",\"options\":[\"nosuid\"]},{\"destination\":"
+		"\"/work\",\"source\":\"/var/lib/kubelet/pods/x/volumes/kubernetes.io~empty-dir/w\",\"options\":[\"rbind\","
+		"\"rw\"]},{\"destination\":\"/tmp\",\"source\":\"/tmp\",\"options\":[]}]}");
 	assert_int_equal(container_read_state(files->root, container), 0);
 	assert_int_equal(container->place.runtime, RUNTIME_CONTAINERD);
 	assert_string_equal(container->name, "main");
@@ -266,6 +269,9 @@ static void containerd_tells_names(void **state)
 	assert_string_equal(container->pod_namespace, "agents");
 	assert_string_equal(container->pod_uid, UID);
 	assert_false(container->sandbox);
+	assert_int_equal(container->mounts.count, 1);
+	assert_string_equal(container->mounts.list[0].point, "/work");
+	assert_string_equal(container->mounts.list[0].name, "w");
 	container_free(container);
 }
 
@@ -309,12 +315,16 @@ static void docker_tells_names(void **state)
 	const struct place_files *files = *state;
 	struct container *container = container_at("/agents.slice/" ID);
 
-	write_below(files, "/var/lib/docker/containers/" ID "/config.v2.json",
-		    "{\"Name\":\"/web\",\"Config\":{\"Image\":\"nginx\",\"Labels\":{}}}");
+	write_below(
+		files, "/var/lib/docker/containers/" ID "/config.v2.json",
+		"{\"Name\":\"/web\",\"Config\":{\"Image\":\"nginx\",\"Labels\":{}},\"MountPoints\":{\"/d\":{\"Source\":"
+		"\"/var/lib/docker/volumes/db/_data\",\"Destination\":\"/d\"}}}");
 	assert_int_equal(container_read_state(files->root, container), 0);
 	assert_int_equal(container->place.runtime, RUNTIME_DOCKER);
 	assert_string_equal(container->name, "web");
 	assert_string_equal(container->image, "nginx");
+	assert_int_equal(container->mounts.count, 1);
+	assert_string_equal(container->mounts.list[0].name, "db");
 	assert_null(container->pod_name);
 	container_free(container);
 }

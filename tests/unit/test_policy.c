@@ -157,7 +157,7 @@ static const char whole[] =
 	"    exe: [\"/opt/agents/**\"]\n"
 	"    env: [\"BATCH_AGENT=1\"]\n"
 	"    cgroup: [\"/system.slice/agents.slice/**\"]\n"
-	"    pod: {namespace: [\"agents-*\"], labels: {ai-agent: \"true\"}}\n"
+	"    pod: {namespace: [\"agents-*\"], labels: {ai-agent: \"true\"}, annotations: {a.b/c: \"x y\"}}\n"
 	"rules:\n"
 	"  - name: scratch\n"
 	"    op: [delete, rename, truncate, overwrite]\n"
@@ -246,7 +246,9 @@ static void every_key_is_read(void **state)
 	assert_string_equal(agents[count - 1].name, "batch-agent");
 	assert_false(agents[count - 1].builtin);
 	assert_string_equal(agents[count - 1].pod_namespaces.items[0], "agents-*");
-	assert_string_equal(agents[count - 1].pod_labels[0].value, "true");
+	assert_string_equal(agents[count - 1].pod_labels.list[0].value, "true");
+	assert_string_equal(agents[count - 1].pod_annotations.list[0].key, "a.b/c");
+	assert_string_equal(agents[count - 1].pod_annotations.list[0].value, "x y");
 	assert_string_equal(agents[count - 1].env.items[0], "BATCH_AGENT=1");
 	sinks = policy_sinks(fixture.policy, &count);
 	assert_int_equal(count, 3);
