@@ -13,6 +13,7 @@ struct bpf_iter_meta;
 struct bpf_raw_tracepoint_args;
 struct cgroup;
 struct cgroup_root;
+struct cgroup_subsys_state;
 struct cred;
 struct css_set;
 struct dentry;
@@ -224,7 +225,13 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
 	struct cgroup_root *root;
 };

@@ -116,7 +116,7 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 	if (!agent)
 		return 0;
 	entry.session.start = cgroup;
-	entry.agent = *agent;
+	entry.agent = *agent & ~CGROUP_INHERITED;
 	slot = record_begin(RECORD_JOIN);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
@@ -520,6 +520,19 @@ out:
 	return 0;
 }
 
+/* What is made below a pod's cgroup is the pod's: its containers, before any process can be in them. */
+static __always_inline int cgroup_inherit(struct cgroup *cgroup)
+{
+	__u64 id = BPF_CORE_READ(cgroup, kn, id), parent = BPF_CORE_READ(cgroup, self.parent, cgroup, kn, id);
+	__u32 *agent = bpf_map_lookup_elem(&cgroups, &parent), copy;
+
+	if (!agent || !(*agent & CGROUP_INHERITED))
+		return 0;
+	copy = *agent;
+	bpf_map_update_elem(&cgroups, &id, &copy, BPF_ANY);
+	return 1;
+}
+
 /* A cgroup made below a name that the policy gives is known before any process can be in it. */
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
@@ -530,7 +543,7 @@ int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
 	int slot;
 	long length;
 
-	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id))
+	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id) || cgroup_inherit(cgroup))
 		return 0;
 	slot = scratch_take();
 	scratch = scratch_of(slot);

@@ -26,6 +26,9 @@ struct session_info {
 	char ws_name[WORKSPACE_BYTES];
 };
 
+/* Of a marked cgroup, beside its agent: what is made below it bears the mark too. */
+#define CGROUP_INHERITED (1u << 31)
+
 /* Which policy is in force (0 or 1), and what it asks of the programs; written by userspace (judge.bpf.c). */
 struct settings {
 	/* Which daemon's programs decide: those of the others, still attached, do nothing. Both do while one takes over. */

@@ -120,6 +120,11 @@ static uint32_t agent_of_cgroup(const struct policy *policy, const struct snapsh
 	return agent == RULE_DEFAULT ? 0 : agent;
 }
 
+static uint32_t agent_of_pod(const struct adopt_sink *sink, const struct snapshot_process *process)
+{
+	return sink->pod_agent && process->cgroup_path ? sink->pod_agent(process->cgroup_path, sink->userdata) : 0;
+}
+
 static uint32_t agent_of_environ(const struct policy *policy, const struct snapshot_process *process)
 {
 	struct rule_set agents;
@@ -133,8 +138,8 @@ static uint32_t agent_of_environ(const struct policy *policy, const struct snaps
 }
 
 /* As exec_agent and exec_environ in bpf/task.bpf.c decide, from what /proc still tells; and by cgroup. */
-static uint32_t agent_of_process(const struct policy *policy, const struct snapshot_process *process,
-				 uint32_t *ret_flags)
+static uint32_t agent_of_process(const struct policy *policy, const struct adopt_sink *sink,
+				 const struct snapshot_process *process, uint32_t *ret_flags)
 {
 	const char *script;
 	uint32_t by_exe = process->exe ? agent_of_text(policy, process->exe) : 0, agent;
@@ -152,6 +157,7 @@ static uint32_t agent_of_process(const struct policy *policy, const struct snaps
 		return agent;
 	*ret_flags = EXEC_BY_CGROUP;
 	agent = agent_of_cgroup(policy, process);
+	agent = agent ? agent : agent_of_pod(sink, process);
 	if (agent)
 		return agent;
 	*ret_flags = EXEC_BY_ENVIRON;
@@ -201,7 +207,7 @@ static int look_at(struct adoption *adoption, const struct snapshot *snapshot, s
 		process->agent = parent->agent;
 		return enlist(adoption, process);
 	}
-	agent = agent_of_process(adoption->policy, process, &flags);
+	agent = agent_of_process(adoption->policy, adoption->sink, process, &flags);
 	if (!agent)
 		return 0;
 	process->agent = agent;
@@ -302,7 +308,7 @@ int adopt_running(struct guard *guard, const struct policy *policy, const char *
 
 	if (dfa->start[DFA_CGROUP] != DFA_DEAD && cgroup_root)
 		error = mark_cgroups(guard, policy, cgroup_root);
-	if (dfa->start[DFA_EXE] == DFA_DEAD && dfa->start[DFA_CGROUP] == DFA_DEAD &&
+	if (!sink->pod_agent && dfa->start[DFA_EXE] == DFA_DEAD && dfa->start[DFA_CGROUP] == DFA_DEAD &&
 	    dfa->start[DFA_ENVIRON] == DFA_DEAD)
 		return error;
 	for (int i = 0; i < SCANS_MAX && !error; i++) {

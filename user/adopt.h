@@ -10,6 +10,8 @@
 struct adopt_sink {
 	/* A process of a session, found running; its root comes first. */
 	int (*found)(const struct snapshot_process *process, uint64_t time, void *userdata);
+	/* The agent of the pod that a cgroup belongs to, 0: of none. NULL: pods are not known. */
+	uint32_t (*pod_agent)(const char *cgroup_path, void *userdata);
 	void *userdata;
 };
 

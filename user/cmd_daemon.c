@@ -15,6 +15,7 @@ struct daemon_options {
 	const char *events;
 	const char *metrics;
 	const char *pins;
+	struct pods_client_options api;
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
@@ -24,6 +25,10 @@ struct daemon_options {
 enum {
 	OPTION_EVENTS = OPTION_OWN,
 	OPTION_KEEP,
+	OPTION_NODE,
+	OPTION_API,
+	OPTION_API_CA,
+	OPTION_API_TOKEN,
 	OPTION_PINS,
 	OPTION_METRICS,
 	OPTION_RING,
@@ -45,6 +50,11 @@ static const struct argp_option rows[] = {
 	 "`reprieve release` takes it off",
 	 0},
 	{"pins", OPTION_PINS, "DIR", 0, "The same, below DIR of a BPF file system (default: " PINS_DEFAULT ")", 0},
+	{"node", OPTION_NODE, "NAME", 0,
+	 "The Kubernetes node whose pods the policy's agents by pod are looked for in (default: $NODE_NAME)", 0},
+	{"api", OPTION_API, "URL", 0, "The Kubernetes API (default: that of the cluster, where this runs in a pod)", 0},
+	{"api-ca", OPTION_API_CA, "FILE", 0, "Its certificates", 0},
+	{"api-token", OPTION_API_TOKEN, "FILE", 0, "The token to show it; read anew for each request", 0},
 	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
 	{},
 };
@@ -82,6 +92,18 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_PINS:
 		own->pins = argument;
+		return 0;
+	case OPTION_NODE:
+		own->api.node = argument;
+		return 0;
+	case OPTION_API:
+		own->api.server = argument;
+		return 0;
+	case OPTION_API_CA:
+		own->api.ca_path = argument;
+		return 0;
+	case OPTION_API_TOKEN:
+		own->api.token_path = argument;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -204,6 +226,31 @@ static void tell_ready(struct daemon *daemon, const struct common_options *commo
 	sd_notify(0, "READY=1");
 }
 
+/* As it was given, else as each pod is given it. Nowhere: no server. */
+static int find_api(struct pods_client_options *api, char **ret_server)
+{
+	bool given = api->server;
+	int error = given ? 0 : pods_client_in_cluster(api, ret_server);
+
+	if (!api->node)
+		api->node = getenv("NODE_NAME");
+	if (error)
+		return error == -ENOENT ? 0 : error;
+	if (pods_client_check(api) == 0)
+		return 0;
+	if (given) {
+		log_error(
+			"--api %s: an address such as https://10.0.0.1:6443 is needed, and --node with the node's name",
+			api->server);
+		return -EINVAL;
+	}
+	log_warning(
+		"this runs in a pod, but on which node is not told: agents are not found by pod; set NODE_NAME from "
+		"spec.nodeName, or give --node");
+	api->server = NULL;
+	return 0;
+}
+
 static int run_daemon(struct daemon *daemon, const struct daemon_options *own, const struct common_options *common)
 {
 	struct engine_options options = {.policy_path = own->policy,
@@ -213,6 +260,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .adopt = true,
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
+					 .api = own->api,
 					 .publish = serve_publish,
 					 .has_readers = serve_has_readers,
 					 .userdata = &daemon->serve};
@@ -247,6 +295,7 @@ int cmd_daemon(int argc, char **argv)
 	struct daemon_options own = {};
 	struct common_options common;
 	struct daemon daemon = {};
+	_cleanup_free_ char *server = NULL;
 	int code = options_parse(&spec, argc, argv, &own, &common);
 
 	if (code)
@@ -254,7 +303,7 @@ int cmd_daemon(int argc, char **argv)
 	code = require_root("the daemon");
 	if (code)
 		return code;
-	code = run_daemon(&daemon, &own, &common);
+	code = find_api(&own.api, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);
 	serve_close(&daemon.serve);

@@ -33,6 +33,7 @@ struct engine {
 	struct source_ring *source;
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
+	struct pod_agents *pods; /* NULL: nobody tells of pods */
 	struct libpq_set *libraries;
 	struct stakes *stakes;
 	sd_event_source *ready, *more, *tick, *deadline;
@@ -182,8 +183,10 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 
 static int act_name_container(struct container *container, void *userdata)
 {
-	(void)userdata;
-	return container_read_state(container_host_root(), container);
+	struct engine *engine = userdata;
+	int error = container_read_state(container_host_root(), container);
+
+	return pod_agents_describe(engine->pods, container) ? 0 : error;
 }
 
 static int act_find_volumes(uint32_t pid, struct volumes *ret_volumes, void *userdata)
@@ -265,6 +268,19 @@ static void tell_blind(struct engine *engine)
 	degraded_add(&engine->degraded, text);
 }
 
+/* What a policy says of pods needs somebody who tells of them. */
+static void tell_podless(struct engine *engine, const struct policy *policy)
+{
+	static const char text[] =
+		"agents by pod: are not found: no Kubernetes API is known; run as a pod of the cluster with NODE_NAME set, "
+		"or give --api and --node";
+
+	if (engine->options.api.server || !policy_wants_pods(policy))
+		return;
+	log_warning("%s", text);
+	degraded_add(&engine->degraded, text);
+}
+
 static void tell_degraded(struct engine *engine, const struct policy *policy)
 {
 	struct tier_table tiers;
@@ -279,6 +295,7 @@ static void tell_degraded(struct engine *engine, const struct policy *policy)
 		log_warning("%s", engine->degraded.sentences[i]);
 	engine->blind = false;
 	tell_blind(engine);
+	tell_podless(engine, policy);
 }
 
 /* Does some rule answer this operation with at least this verdict? */
@@ -333,8 +350,10 @@ static int install_policy(struct engine *engine, struct policy *policy)
 {
 	_cleanup_free_ struct policy_image *image = malloc(sizeof(*image));
 	_cleanup_free_ struct guard_user *users = NULL;
-	struct guard_policy kernel = {
-		.image = image, .inspect = inspect_mode(engine, policy), .watch_execs = wants_exec(policy)};
+	struct guard_policy kernel = {.image = image,
+				      .inspect = inspect_mode(engine, policy),
+				      .watch_execs = wants_exec(policy),
+				      .watch_cgroups = engine->options.api.server && policy_wants_pods(policy)};
 	int error;
 
 	if (!image)
@@ -617,12 +636,62 @@ static int found_member(const struct snapshot_process *process, uint64_t time, v
 	return found_running(process, time, userdata);
 }
 
+static uint32_t pod_agent(const char *cgroup_path, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return pod_agents_of_cgroup(engine->pods, cgroup_path);
+}
+
 static int adopt(struct engine *engine)
 {
-	struct adopt_sink sink = {found_running, engine};
+	struct adopt_sink sink = {found_running, engine->pods ? pod_agent : NULL, engine};
 	const char *root = engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL;
 
 	return adopt_running(engine->guard, pipeline_policy(engine->pipeline), root, &sink);
+}
+
+static void pods_marked(void *userdata)
+{
+	struct engine *engine = userdata;
+	int error = adopt(engine);
+
+	if (error)
+		log_warning("not all processes of agents' pods became sessions: %s", strerror(-error));
+	arm_results(engine);
+}
+
+static int describe_again(struct process *process, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct cgroup *cgroup = process->cgroup;
+
+	if (cgroup && cgroup->container && pod_agents_describe(engine->pods, cgroup->container))
+		cgroup_changed(cgroup);
+	return 0;
+}
+
+static void pods_changed(void *userdata)
+{
+	struct engine *engine = userdata;
+
+	sessions_for_each_process(pipeline_sessions(engine->pipeline), describe_again, engine);
+}
+
+static int open_pods(struct engine *engine, sd_event *event)
+{
+	struct pod_agents_options options = {.guard = engine->guard,
+					     .cgroup_root = engine->facts.cgroup_root,
+					     .api = engine->options.api,
+					     .marked = pods_marked,
+					     .changed = pods_changed,
+					     .userdata = engine};
+	int error;
+
+	if (!engine->options.api.server || !engine->facts.cgroup2)
+		return 0;
+	error = pod_agents_new(event, &options, &engine->pods);
+	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
 }
 
 /* An empty policy for the self-test: nothing is asked, everything goes on. */
@@ -760,7 +829,7 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 /* What stands stopped from the time of another daemon. */
 static void take_members_and_held(struct engine *engine)
 {
-	struct adopt_sink sink = {found_member, engine};
+	struct adopt_sink sink = {found_member, NULL, engine};
 
 	pipeline_resume(engine->pipeline, now_ns(CLOCK_BOOTTIME));
 	if (adopt_members(engine->guard, &sink))
@@ -801,6 +870,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
+	if (!error)
+		error = open_pods(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -857,6 +928,7 @@ void engine_free(struct engine *engine)
 	sd_event_source_disable_unref(engine->tick);
 	sd_event_source_disable_unref(engine->deadline);
 	stakes_free(engine->stakes);
+	pod_agents_free(engine->pods);
 	source_ring_stop(engine->source);
 	while ((batch = engine->waiting)) {
 		engine->waiting = batch->next;
@@ -886,6 +958,8 @@ int engine_reload(struct engine *engine)
 		return error;
 	}
 	tell_degraded(engine, take_pointer(policy));
+	if (engine->pods && pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline)))
+		log_error("out of memory: agents by pod are not those of the new policy");
 	if (engine->options.adopt)
 		error = adopt(engine);
 	log_info("policy %s reloaded: %zu rules", policy_origin(pipeline_policy(engine->pipeline)),
@@ -1183,7 +1257,7 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:o}",
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:o, s:o*}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -1192,7 +1266,8 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
-		libraries_json(engine), "sinks", sinks_json(engine));
+		libraries_json(engine), "sinks", sinks_json(engine), "pods",
+		engine->pods ? pod_agents_status(engine->pods) : NULL);
 }
 
 static int add_session_row(struct session *session, void *userdata)

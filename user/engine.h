@@ -11,6 +11,7 @@
 
 #include "loader.h"
 #include "pipeline.h"
+#include "pod_agents.h"
 
 struct engine;
 
@@ -25,6 +26,7 @@ struct engine_options {
 	size_t ring_bytes; /* 0: the default */
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
 	const char *pins; /* see struct guard_options */
+	struct pods_client_options api; /* of Kubernetes; no server: agents are not found by pod */
 	struct sinks *sinks; /* borrowed */
 	/* Files that no session may touch, besides the policy; NULLs are fine. */
 	const char *own_files[ENGINE_OWN_FILES_MAX];

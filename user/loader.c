@@ -781,7 +781,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 		return error;
 	copy_image(&guard->policies[slot], image);
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
-	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD;
+	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD || policy->watch_cgroups;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
 	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
@@ -846,6 +846,16 @@ int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
 	return bpf_map__update_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent), BPF_ANY)
 		       ? -errno
 		       : 0;
+}
+
+int guard_add_cgroup_tree(struct guard *guard, uint64_t cgroup, uint32_t agent)
+{
+	return guard_add_cgroup(guard, cgroup, agent | CGROUP_INHERITED);
+}
+
+void guard_remove_cgroup(struct guard *guard, uint64_t cgroup)
+{
+	bpf_map__delete_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), 0);
 }
 
 static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_function function)

@@ -560,13 +560,20 @@ static int open_sources(struct pods_client *client)
 	return 0;
 }
 
+int pods_client_check(const struct pods_client_options *options)
+{
+	return options->server && strstr(options->server, "://") && options->node && is_node_name(options->node)
+		       ? 0
+		       : -EINVAL;
+}
+
 int pods_client_new(sd_event *event, const struct pods_client_options *options, struct pods *pods,
 		    struct pods_client **ret_client)
 {
 	struct pods_client *client;
 	int r;
 
-	if (!options->server || !strstr(options->server, "://") || !options->node || !is_node_name(options->node))
+	if (pods_client_check(options))
 		return -EINVAL;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT))
 		return -ENOMEM;

@@ -42,6 +42,8 @@ struct pods_client_status {
  */
 int pods_client_new(sd_event *event, const struct pods_client_options *options, struct pods *pods,
 		    struct pods_client **ret_client);
+/* Do the options name a server and a node? -EINVAL: not both. */
+int pods_client_check(const struct pods_client_options *options);
 void pods_client_free(struct pods_client *client);
 
 /* Asks for the whole list again, whatever is under way: selectors have changed. */

@@ -193,15 +193,20 @@ class Bench:
     def pod(self, name):
         return self.pods.setdefault(name, str(uuid.uuid4()))
 
+    def policy_text(self):
+        return POLICY.format(globs=", ".join('"%s/*"' % path for path in self.agent_paths()))
+
+    def daemon_options(self):
+        return []
+
     def start_daemon(self):
-        globs = ['"%s/*"' % path for path in self.agent_paths()]
         policy = os.path.join(self.scratch, "policy.yaml")
         with open(policy, "w", encoding="utf-8") as file:
-            file.write(POLICY.format(globs=", ".join(globs)))
+            file.write(self.policy_text())
         self.log = open(os.path.join(self.scratch, "daemon.log"), "w+", encoding="utf-8")
         self.daemon = subprocess.Popen(
             [self.reprieve, "daemon", "--policy", policy, "--socket", self.socket, "--events", self.events_path,
-             "--quiet"], stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+             "--quiet"] + self.daemon_options(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         for _ in range(1200):
             with open(self.log.name, encoding="utf-8") as lines:
                 if "guarding:" in lines.read():
@@ -234,7 +239,7 @@ class Bench:
             found = [event for event in found
                      if event["kind"] == "op" and event.get("container", {}).get("id") == container_id
                      # What the runtime does before it starts the container's program is not looked at.
-                     and event["op"] == "unlink" and not event["process"]["comm"].startswith("runc:")]
+                     and event["op"] == "unlink" and (event["target"]["path"] or "").startswith(("/work/", "/inside/"))]
             if len(found) >= count:
                 break
             time.sleep(0.05)

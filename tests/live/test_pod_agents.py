@@ -1,0 +1,320 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Agents by pod, live: containers of runc in pods' cgroups, and a server that tells of those pods, late or in time.
+
+    test_pod_agents.py [--reprieve PATH] [--list] [NAME...]
+
+The daemon watches the stand-in of test_pods.py; cgroups are made in the kubelet's order, the pod's first. What counts is
+what the container's first instruction, an rm of a volume, was seen to do. Needs root, runc, busybox and cgroup2.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import test_containers  # noqa: E402 (from this file's own directory)
+import test_pods  # noqa: E402
+from test_containers import FILES, Container, Failure, cgroup_root, expect, kubepods, new_id  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+POLICY = """version: 1
+default: allow
+agents:
+  - builtin: false
+  - {name: pod-agent, pod: {namespace: ["agents-*"], labels: {ai-agent: "true"}}}
+rules:
+  - {name: killed, op: [delete], path: ["/work/kill/**"], action: kill}
+  - {name: seen, op: [delete], path: ["/work/**"], action: alert}
+"""
+
+
+class Api:
+    """The stand-in server on a thread of its own."""
+
+    def __init__(self):
+        self.loop, generator = asyncio.new_event_loop(), random.Random(1)
+        self.cluster = test_pods.Cluster(generator)
+        self.server = test_pods.Server(self.cluster, generator)
+        self.server.tokens = {"secret"}
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        asyncio.run_coroutine_threadsafe(self.server.open(), self.loop).result()
+
+    def do(self, function):
+        async def call():
+            done = function()
+            self.server.send_news()
+            return done
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result()
+
+    def create(self, uid, space="agents-a", labelled=True, name=None, config_hash=None):
+        metadata = {"uid": uid, "namespace": space, "name": name or "pod-" + uid[:8],
+                    "labels": {"ai-agent": "true" if labelled else "false"}}
+        if config_hash:
+            metadata["annotations"] = {"kubernetes.io/config.hash": config_hash}
+        pod = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": test_pods.NODE}, "status": {}}
+        self.cluster.pods[uid] = pod
+        self.do(lambda: self.cluster.record("ADDED", pod, True))
+        return pod
+
+    def change(self, pod):
+        self.do(lambda: self.cluster.change(pod))
+
+    def delete(self, pod):
+        self.do(lambda: self.cluster.delete(pod))
+
+    def end(self):
+        async def leave():
+            self.server.close()
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        asyncio.run_coroutine_threadsafe(leave(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+class Bench(test_containers.Bench):
+    def __init__(self, reprieve, scratch):
+        super().__init__(reprieve, scratch)
+        self.api = Api()
+
+    def policy_text(self):
+        return POLICY
+
+    def daemon_options(self):
+        token = os.path.join(self.scratch, "token")
+        with open(token, "w", encoding="utf-8") as file:
+            file.write("secret\n")
+        return ["--api", "http://127.0.0.1:%d" % self.api.server.port, "--api-token", token, "--node", test_pods.NODE]
+
+    def known(self, count):
+        """Waits until the daemon has heard of that many agents' pods."""
+        for _ in range(400):
+            pods = self.status()["pods"]
+            if pods["agents"] == count and pods["synced"]:
+                return
+            time.sleep(0.02)
+        raise Failure("the daemon knows %s" % pods)
+
+    def agents(self):
+        return sum(1 for pod in self.api.cluster.pods.values() if test_agent(pod))
+
+    def pod_cgroup(self, uid, style="systemd", quality="burstable"):
+        """As the kubelet makes it, before anything is started in it."""
+        path = kubepods(style, quality, uid)
+        os.makedirs(cgroup_root() + path, exist_ok=True)
+        time.sleep(0.1)
+        return path
+
+    def container(self, uid, style="systemd"):
+        path = self.pod_cgroup(uid, style)
+        name = "cri-containerd-%s.scope" % new_id() if style == "systemd" else new_id()
+        return Container(self, "containerd", path + "/" + name, uid)
+
+    def end(self):
+        super().end()
+        self.api.end()
+
+
+def test_agent(pod):
+    metadata = pod["metadata"]
+    return metadata["namespace"].startswith("agents-") and metadata["labels"].get("ai-agent") == "true"
+
+
+def new_uid():
+    return str(uuid.uuid4())
+
+
+def expect_seen(bench, container, agent="pod-agent"):
+    where = container.fill("d")
+    status = container.run("rm -rf /work/d")
+    expect(status == 0 and not os.path.exists(where), "status %d: %s" % (status, container.output[-200:]))
+    events = bench.operations(container.id, FILES)
+    expect(len({event["target"]["path"] for event in events}) == FILES, "%d of %d deletions were seen" %
+           (len(events), FILES))
+    expect(all(event["session"]["agent"] == agent for event in events), "agent: %s" % events[0]["session"])
+    return events
+
+
+def expect_unseen(bench, container):
+    where = container.fill("kill")
+    status = container.run("rm -rf /work/kill")
+    expect(status == 0 and not os.path.exists(where), "status %d: %s" % (status, container.output[-200:]))
+    with open(bench.events_path, encoding="utf-8") as lines:
+        expect(container.id not in lines.read(), "it was reported")
+
+
+def case_first_instruction(bench, style):
+    """A pod that the API told of before its container started: from the first instruction on."""
+    uid = new_uid()
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+    event = expect_seen(bench, bench.container(uid, style))[0]
+    told = event["container"]["pod"]
+    expect(told["uid"] == uid and told["labels"] == {"ai-agent": "true"}, "pod: %s" % told)
+    # Another container of the same pod: a restart.
+    expect_seen(bench, bench.container(uid, style))
+    bench.api.delete(pod)
+
+
+def case_killed(bench):
+    uid = new_uid()
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+    container = bench.container(uid)
+    where = container.fill("kill")
+    container.run("exec rm -rf /work/kill")
+    tiers = {row["op"]: row["tier"] for row in bench.status()["tiers"]}
+    left = len(os.listdir(where))
+    expect(left >= FILES - (tiers["unlink"] != "lsm"), "%d of %d files are left" % (left, FILES))
+    bench.api.delete(pod)
+
+
+def case_unlabelled(bench):
+    """A pod that no selector matches, by label or by namespace: untouched and unreported."""
+    for space, labelled in (("agents-a", False), ("default", True)):
+        uid = new_uid()
+        pod = bench.api.create(uid, space, labelled)
+        bench.known(bench.agents())
+        expect_unseen(bench, bench.container(uid))
+        bench.api.delete(pod)
+
+
+def case_told_late(bench):
+    """The API tells of a pod whose container runs already: from then on, with what runs in it."""
+    uid = new_uid()
+    container = bench.container(uid)
+    container.start("exec sleep 60")
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+    time.sleep(0.5)
+    expect(container.execute("touch /work/a && rm /work/a") == 0, "runc exec failed")
+    events = bench.operations(container.id, 1)
+    expect(events and events[0]["session"]["agent"] == "pod-agent", "the deletion was not seen")
+    bench.api.delete(pod)
+
+
+def case_label_removed(bench):
+    """A pod that is an agent no more: its next container is none."""
+    uid = new_uid()
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+    expect_seen(bench, bench.container(uid))
+    del pod["metadata"]["labels"]["ai-agent"]
+    bench.api.change(pod)
+    bench.known(bench.agents())
+    time.sleep(0.2)
+    expect_unseen(bench, bench.container(uid))
+    bench.api.delete(pod)
+
+
+def case_made_anew(bench):
+    """Another pod under the same name: metadata.uid decides."""
+    first, second = new_uid(), new_uid()
+    pod = bench.api.create(first, name="same")
+    bench.known(bench.agents())
+    bench.api.delete(pod)
+    pod = bench.api.create(second, name="same", labelled=False)
+    bench.known(bench.agents())
+    expect_unseen(bench, bench.container(second))
+    bench.api.delete(pod)
+
+
+def case_static_pod(bench):
+    """Its cgroup's path has its configuration's hash; the events have its uid."""
+    uid, config_hash = new_uid(), uuid.uuid4().hex
+    pod = bench.api.create(uid, config_hash=config_hash)
+    bench.known(bench.agents())
+    path = "/kubepods/burstable/pod" + config_hash
+    os.makedirs(cgroup_root() + path, exist_ok=True)
+    time.sleep(0.1)
+    event = expect_seen(bench, Container(bench, "containerd", path + "/" + new_id(), uid))[0]
+    told = event["container"]["pod"]
+    expect(told["uid"] == uid and told["config_hash"] == config_hash, "pod: %s" % told)
+    bench.api.delete(pod)
+
+
+def case_reload(bench):
+    """SIGHUP lists anew, with the selectors of the new policy; nothing is lost meanwhile."""
+    uid = new_uid()
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+    before = bench.status()["pods"]["lists"]
+    bench.daemon.send_signal(signal.SIGHUP)
+    for _ in range(200):
+        if bench.status()["pods"]["lists"] > before:
+            break
+        time.sleep(0.02)
+    bench.known(bench.agents())
+    expect_seen(bench, bench.container(uid))
+    bench.api.delete(pod)
+
+
+def case_api_away(bench):
+    """The API is gone: pods that are known stay agents, and status says what is wrong."""
+    uid = new_uid()
+    pod = bench.api.create(uid)
+    bench.known(bench.agents())
+
+    def leave():
+        bench.api.server.absent = True
+        bench.api.server.cut()
+    bench.api.do(leave)
+    for _ in range(400):
+        if bench.status()["pods"].get("error"):
+            break
+        time.sleep(0.02)
+    expect(bench.status()["pods"].get("error"), "status says nothing")
+    expect_seen(bench, bench.container(uid))
+    bench.api.do(lambda: setattr(bench.api.server, "absent", False))
+    bench.api.delete(pod)
+    bench.known(bench.agents())
+
+
+def cases():
+    return [("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
+            ("pod-first-instruction-cgroupfs", lambda bench: case_first_instruction(bench, "cgroupfs")),
+            ("pod-killed", case_killed), ("pod-unlabelled", case_unlabelled), ("pod-told-late", case_told_late),
+            ("pod-label-removed", case_label_removed), ("pod-made-anew", case_made_anew),
+            ("pod-static", case_static_pod), ("pod-reload", case_reload), ("pod-api-away", case_api_away)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
+    if options.list:
+        print("\n".join(row[0] for row in chosen))
+        return 0
+    if os.geteuid() != 0 or not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
+        print("skip pods: needs root, runc, busybox and cgroup2\n0 passed, 0 failed, %d skipped" % len(chosen))
+        return 0
+    scratch = tempfile.mkdtemp(prefix="reprieve-pod-agents.", dir="/tmp")
+    bench = Bench(os.path.abspath(options.reprieve), scratch)
+    try:
+        counts = test_containers.run_all(bench, chosen)
+    finally:
+        bench.end()
+        shutil.rmtree(scratch, ignore_errors=True)
+    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
+    sys.exit(main())

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Agents by pod: what the Kubernetes API tells of this node's pods, joined with the cgroups that the kubelet makes for
+ * them. The cgroup of a pod that a selector matches is marked, and with it all that is made below: its containers are
+ * sessions from their first instruction where the pod was known before, and from the moment it is known otherwise.
+ */
+#ifndef REPRIEVE_POD_AGENTS_H
+#define REPRIEVE_POD_AGENTS_H
+
+#include "container.h"
+#include "loader.h"
+#include "pods_client.h"
+
+struct pod_agents;
+
+struct pod_agents_options {
+	struct guard *guard; /* borrowed */
+	const char *cgroup_root; /* of the cgroup2 hierarchy; copied */
+	struct pods_client_options api;
+	/* Pods' cgroups were marked: processes may be in them that are in no session yet. */
+	void (*marked)(void *userdata);
+	/* More is known of a pod than its containers were told to have. */
+	void (*changed)(void *userdata);
+	void *userdata;
+};
+
+/* -EINVAL: the API's address or the node's name is none; -ENOMEM; what inotify_init1(2) returns. */
+int pod_agents_new(sd_event *event, const struct pod_agents_options *options, struct pod_agents **ret_agents);
+void pod_agents_free(struct pod_agents *agents);
+
+/* The policy in force, borrowed until the next one is set. All pods are looked at anew. -ENOMEM, -E2BIG. */
+int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy);
+
+/* The agent of the pod that a cgroup belongs to, 0: of none. */
+uint32_t pod_agents_of_cgroup(const struct pod_agents *agents, const char *path);
+
+/* Fills in what the API knows of a container's pod. True where that is news. -ENOMEM counts as none. */
+bool pod_agents_describe(const struct pod_agents *agents, struct container *container);
+
+/* {"node":...,"pods":N,"agents":N,"synced":...,"error":...}: a new reference. */
+json_t *pod_agents_status(const struct pod_agents *agents);
+
+/* Does a policy know agents by pod? */
+bool policy_wants_pods(const struct policy *policy);
+
+#endif
