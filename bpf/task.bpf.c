@@ -105,7 +105,7 @@ static __always_inline void exec_text(__u32 slot, struct text *ret_text)
  * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins: where
  * that one stands is the workspace. Tells by a join record.
  */
-static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start)
+static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start, bool at_exec)
 {
 	__u64 cgroup = cgroup_id_of(task);
 	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
@@ -113,7 +113,11 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 	struct scratch *scratch;
 	int slot;
 
-	if (!agent)
+	/*
+	 * In a container a session begins with the program that it is there for: what the runtime's own process does
+	 * before, with the host's mounts or half of its own, is not the agent's doing.
+	 */
+	if (!agent || at_exec != !!(*agent & CGROUP_INHERITED))
 		return 0;
 	entry.session.start = cgroup;
 	entry.agent = *agent & ~CGROUP_INHERITED;
@@ -153,7 +157,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	entry = task_entry_of(parent);
 	if (!entry)
-		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime) : 0;
+		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime, false) : 0;
 	copy.start = child->start_boottime;
 	copy.session = entry->session;
 	copy.agent = entry->agent;
@@ -468,6 +472,15 @@ __noinline int exec_judge(__u32 slot)
 	return act == ACT_HOLD_AGAIN ? 0 : 1;
 }
 
+/* The new program of the current process may be the first of a container. */
+__noinline int exec_join(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
+
+	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -478,6 +491,10 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
+	if (!entry && settings.watch_cgroups) {
+		exec_join();
+		entry = task_entry_of(task);
+	}
 	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only))
 		return 0;
 	slot = record_begin(RECORD_EXEC);
@@ -580,7 +597,7 @@ int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct ta
 {
 	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id) || task_entry_of(task))
 		return 0;
-	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime));
+	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime), false);
 }
 
 SEC("iter/task")

@@ -853,8 +853,14 @@ int guard_add_cgroup_tree(struct guard *guard, uint64_t cgroup, uint32_t agent)
 	return guard_add_cgroup(guard, cgroup, agent | CGROUP_INHERITED);
 }
 
-void guard_remove_cgroup(struct guard *guard, uint64_t cgroup)
+void guard_remove_cgroup_tree(struct guard *guard, uint64_t cgroup)
 {
+	uint32_t agent = 0;
+
+	/* Another mark is the policy's own. */
+	if (bpf_map__lookup_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent), 0) ||
+	    !(agent & CGROUP_INHERITED))
+		return;
 	bpf_map__delete_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), 0);
 }
 

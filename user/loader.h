@@ -116,10 +116,10 @@ int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_pr
 
 /* Marks a cgroup by its id as one of an agent's. */
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);
-/* The same, and all that will ever be made below it. */
+/* The same, and all that will ever be made below it; there a session begins with the next exec. */
 int guard_add_cgroup_tree(struct guard *guard, uint64_t cgroup, uint32_t agent);
-/* Takes the mark off; who is in a session stays there. */
-void guard_remove_cgroup(struct guard *guard, uint64_t cgroup);
+/* Takes such a mark off, of this cgroup alone; who is in a session stays there. */
+void guard_remove_cgroup_tree(struct guard *guard, uint64_t cgroup);
 
 /* Attaches the probes of one library, with its id as the cookie. */
 int guard_attach_libpq(struct guard *guard, const struct libpq_library *library);

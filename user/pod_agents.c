@@ -57,7 +57,7 @@ static bool mark(struct pod_agents *agents, const char *path, uint64_t id)
 	if (!pod)
 		return false;
 	if (!pod->agent) {
-		guard_remove_cgroup(agents->guard, id);
+		guard_remove_cgroup_tree(agents->guard, id);
 		return false;
 	}
 	return !guard_add_cgroup_tree(agents->guard, id, pod->agent);

@@ -164,6 +164,10 @@ def case_first_instruction(bench, style):
     event = expect_seen(bench, bench.container(uid, style))[0]
     told = event["container"]["pod"]
     expect(told["uid"] == uid and told["labels"] == {"ai-agent": "true"}, "pod: %s" % told)
+    # Neither what the runtime does to make the container, nor where it stands then, is the session's.
+    expect(event["session"]["workspace"] == "/", "workspace: %s" % event["session"])
+    with open(bench.events_path, encoding="utf-8") as lines:
+        expect("runc:[" not in lines.read(), "the runtime's own operations were told of")
     # Another container of the same pod: a restart.
     expect_seen(bench, bench.container(uid, style))
     bench.api.delete(pod)
