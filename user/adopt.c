@@ -120,8 +120,21 @@ static uint32_t agent_of_cgroup(const struct policy *policy, const struct snapsh
 	return agent == RULE_DEFAULT ? 0 : agent;
 }
 
+/*
+ * A runtime's own process that is about to become a container: with its exec it begins the session in the kernel, in the
+ * container's directory. Met before, it stands in the runtime's.
+ */
+static bool is_runtime(const struct snapshot_process *process)
+{
+	const char *name = process->exe ? strrchr(process->exe, '/') : NULL;
+
+	return !strncmp(process->comm, "runc:[", strlen("runc:[")) || (name && streq(name, "/crun"));
+}
+
 static uint32_t agent_of_pod(const struct adopt_sink *sink, const struct snapshot_process *process)
 {
+	if (is_runtime(process))
+		return 0;
 	return sink->pod_agent && process->cgroup_path ? sink->pod_agent(process->cgroup_path, sink->userdata) : 0;
 }
 

@@ -292,6 +292,31 @@ static void print_libraries(struct status *status)
 	}
 }
 
+/* Of a Kubernetes node: how much is known of its pods, and how fresh that is. */
+static void print_pods(struct status *status)
+{
+	json_t *pods = json_object_get(status->object, "pods");
+	json_t *error = json_object_get(pods, "error");
+
+	if (!pods)
+		return;
+	print_label(status, "pods");
+	printf("%jd on node ", (intmax_t)number_of(pods, "pods"));
+	print_safe(status, text_of(pods, "node"));
+	printf(", %jd of them agents", (intmax_t)number_of(pods, "agents"));
+	if (json_object_get(pods, "age"))
+		printf("; the API was heard %jd s ago", (intmax_t)number_of(pods, "age"));
+	if (json_is_string(error)) {
+		paint(status, red);
+		printf("; now: ");
+		print_safe(status, json_string_value(error));
+		paint(status, plain);
+	} else if (!json_is_true(json_object_get(pods, "synced"))) {
+		printf("; not listed yet");
+	}
+	putchar('\n');
+}
+
 static void print_degraded(struct status *status)
 {
 	json_t *degraded = json_object_get(status->object, "degraded"), *sentence;
@@ -313,7 +338,7 @@ static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
 		print_head,	  print_tiers, print_activity,	print_losses,	print_reader,
-		print_mismatches, print_sinks, print_libraries, print_degraded,
+		print_mismatches, print_sinks, print_libraries, print_pods, print_degraded,
 	};
 	struct status status = {object, color, 0};
 

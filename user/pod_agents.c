@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "pod_agents.h"
 
-#include <ftw.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
@@ -103,33 +104,47 @@ static bool holds_pods(const char *path)
 	return strstr(path, "kubepods") || starts_with(name, "kubelet");
 }
 
-/* nftw has no place for an argument. */
-static struct {
-	struct pod_agents *agents;
-	bool marked;
-} walk;
+#define DEPTH_MAX 64 /* of cgroups in one another */
 
-static int visit(const char *full, const struct stat *facts, int type, struct FTW *place)
+/*
+ * One directory and all below it. Not by nftw, which gives up where a directory goes while it walks: cgroups come and go
+ * all the time. True where something was marked.
+ */
+static bool visit(struct pod_agents *agents, int parent, const char *name, const char *path, unsigned int depth)
 {
-	const char *path = full + strlen(walk.agents->root);
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	char below[PATH_MAX];
+	struct stat facts;
+	bool marked = false;
 
-	(void)place;
-	if (type != FTW_D)
-		return 0;
-	if (holds_pods(path))
-		watch(walk.agents, full, path);
+	if (!directory) {
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	if (holds_pods(path)) {
+		snprintf(below, sizeof(below), "%s%s", agents->root, path);
+		watch(agents, below, path);
+	}
 	/* The id of a cgroup is its directory's inode number (kernfs, 64-bit). */
-	walk.marked |= mark(walk.agents, path, facts->st_ino);
-	return 0;
+	if (fstat(fd, &facts) == 0)
+		marked = mark(agents, path, facts.st_ino);
+	while (depth < DEPTH_MAX && (entry = readdir(directory))) {
+		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+			continue;
+		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) < (int)sizeof(below))
+			marked |= visit(agents, fd, entry->d_name, below, depth + 1);
+	}
+	closedir(directory);
+	return marked;
 }
 
 /* Marks what is there by now, and unmarks what is an agent's no more. */
 static void mark_all(struct pod_agents *agents)
 {
-	walk.agents = agents;
-	walk.marked = false;
-	nftw(agents->root, visit, 16, FTW_PHYS | FTW_MOUNT);
-	if (walk.marked && agents->marked)
+	if (visit(agents, AT_FDCWD, agents->root, "", 0) && agents->marked)
 		agents->marked(agents->userdata);
 }
 
