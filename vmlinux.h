@@ -25,7 +25,9 @@ struct inode;
 struct kernel_siginfo;
 struct kernfs_node;
 struct mm_struct;
+struct mnt_namespace;
 struct mount;
+struct nsproxy;
 struct renamedata;
 struct seq_file;
 struct signal_struct;
@@ -126,6 +128,7 @@ struct task_struct {
 	char comm[16];
 	struct fs_struct *fs;
 	struct files_struct *files;
+	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	u64 self_exec_id;
 	struct css_set *cgroups;
@@ -148,6 +151,10 @@ struct mm_struct {
 		long unsigned int env_start;
 		long unsigned int env_end;
 	};
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 };
 
 typedef struct {
@@ -247,6 +254,10 @@ struct linux_binprm {
 	const char *interp;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
 struct cgroup_root {
 	int hierarchy_id;
 };
@@ -297,6 +308,10 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
 };
 
 struct renamedata {

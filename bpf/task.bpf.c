@@ -478,6 +478,9 @@ __noinline int exec_join(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
 
+	/* runc runs a copy of itself once it is in the cgroup, with the host's mounts still (CVE-2019-5736). */
+	if (BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == settings.host_mounts)
+		return 0;
 	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true);
 }
 

@@ -37,11 +37,13 @@ struct settings {
 	__u32 active_policy;
 	__u32 watch_exe; /* the policy knows agents by executable */
 	__u32 watch_cgroups; /* ... by cgroup */
+	__u32 host_mounts; /* inode number of the mount namespace of the first process; 0: not learned */
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
 	__u32 guard_pid; /* the daemon; 0: there is none */
 	__u32 watch_environ; /* the policy knows agents by variables of their children */
+	__u32 zero;
 	struct session_id selftest; /* operations of this session are counted and go on, whatever the policy says */
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */

@@ -337,8 +337,8 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,	  print_tiers, print_activity,	print_losses,	print_reader,
-		print_mismatches, print_sinks, print_libraries, print_pods, print_degraded,
+		print_head,	  print_tiers, print_activity,	print_losses, print_reader,
+		print_mismatches, print_sinks, print_libraries, print_pods,   print_degraded,
 	};
 	struct status status = {object, color, 0};
 

@@ -2,6 +2,7 @@
 #include "loader.h"
 
 #include <stdarg.h>
+#include <sys/stat.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -775,6 +776,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 {
 	const struct policy_image *image = policy->image;
 	uint32_t slot = !guard->active;
+	struct stat host;
 	int error = set_users(guard, slot, policy);
 
 	if (error)
@@ -782,6 +784,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	copy_image(&guard->policies[slot], image);
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD || policy->watch_cgroups;
+	guard->skel->bss->settings.host_mounts = stat("/proc/1/ns/mnt", &host) < 0 ? 0 : (__u32)host.st_ino;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
 	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
 	guard->skel->bss->settings.watch_execs = policy->watch_execs;
