@@ -120,6 +120,7 @@ struct task_struct {
 };
 
 struct pt_regs {
+	long unsigned int r8;
 	long unsigned int cx;
 	long unsigned int dx;
 	long unsigned int si;
@@ -245,6 +246,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
+	long int id;
 	long int ret;
 };
 

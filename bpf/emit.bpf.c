@@ -130,7 +130,8 @@ __noinline int emit(__u32 slot, __u32 force)
 }
 
 /*
- * Writes the record that waits under a key, with its result where that is known. Returns -1 where none waits.
+ * Writes the record that waits under a key, with its result where that is known. Returns -1 where none waits, or one that
+ * was told of already (pending.fixed 0).
  */
 __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 {
@@ -139,6 +140,10 @@ __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 
 	if (!inflight)
 		return -1;
+	if (!inflight->pending.fixed && !inflight->pending.late) {
+		bpf_map_delete_elem(&inflights, &key);
+		return -1;
+	}
 	if (known) {
 		inflight->rec.result = result;
 		inflight->rec.flags |= OP_RESULT_KNOWN;

@@ -247,6 +247,21 @@ __noinline int held_restore(__u32 slot)
 	return 1;
 }
 
+/*
+ * The call that the current thread was held at on the uprobe tier goes on: the record that waits for its result says
+ * whether that was the answer.
+ */
+__noinline int held_settle(void)
+{
+	__u64 key = bpf_get_current_pid_tgid();
+	struct inflight *inflight = bpf_map_lookup_elem(&inflights, &key);
+
+	if (inflight && answer_find(&inflight->rec) == ANSWER_APPROVED)
+		inflight->rec.flags |= OP_APPROVED;
+	bpf_map_delete_elem(&helds, &key);
+	return 0;
+}
+
 /* The current thread ends: nothing of it is held any more. */
 __noinline int held_end(void)
 {

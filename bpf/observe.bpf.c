@@ -11,10 +11,7 @@
 
 #define AT_REMOVEDIR 0x200
 #define O_TRUNC 01000
-#define RENAME_EXCHANGE 2
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10) /* PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE */
-#define S_IFMT 0170000
-#define S_IFREG 0100000
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h: the open made the file */
 #define LATE_NAME 1 /* judged at exit, by name */
 #define LATE_OPEN 2 /* judged at exit, by the file that was opened */
@@ -39,6 +36,10 @@ static __always_inline struct scratch *enter_begin(const struct call *call, int 
 	scratch->rec.op.source = SOURCE_SYSCALL;
 	scratch->rec.op.detail = call->number;
 	scratch->rec.op.argument = call->argument;
+	if (libc_judged(slot)) {
+		scratch_release(slot);
+		return NULL;
+	}
 	*ret_slot = slot;
 	return scratch;
 }
@@ -52,12 +53,8 @@ static __always_inline int enter_name(const struct call *call)
 	scratch = enter_begin(call, &slot);
 	if (!scratch)
 		return 0;
-	if (call->op == OP_RENAME) {
-		if (call->argument & RENAME_EXCHANGE)
-			scratch->rec.op.flags |= OP_EXCHANGE;
-		else if (!(call->argument & 1))
-			scratch->rec.op.flags |= OP_REPLACED_UNKNOWN;
-	}
+	if (call->op == OP_RENAME)
+		op_rename_flags(scratch);
 	if (op_by_name(slot))
 		scratch->pending.late = LATE_NAME;
 	else
@@ -67,30 +64,19 @@ static __always_inline int enter_name(const struct call *call)
 	return 0;
 }
 
-/* An operation on a descriptor of a regular file that some name still leads to. */
-static __always_inline int enter_file(const struct call *call, int fd, bool to_length)
+/* An operation on a descriptor, which is the call's dirfd. */
+static __always_inline int enter_file(const struct call *call, bool to_length)
 {
-	struct file *file;
 	struct scratch *scratch;
-	struct path path = {};
-	struct target *target;
 	int slot;
 
 	scratch = enter_begin(call, &slot);
 	if (!scratch)
 		return 0;
-	target = &scratch->rec.op.target;
-	file = file_of_fd((struct task_struct *)bpf_get_current_task(), fd);
-	BPF_CORE_READ_INTO(&path, file, f_path);
-	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
-	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
-	    (to_length && call->argument >= target->size))
-		goto out;
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
-	op_judge(slot, TIER_SIGNAL);
-	inflight_put(slot);
-out:
+	if (!op_by_file(slot, to_length)) {
+		op_judge(slot, TIER_SIGNAL);
+		inflight_put(slot);
+	}
 	scratch_release(slot);
 	return 0;
 }
@@ -191,8 +177,9 @@ int enter_ftruncate(struct trace_event_raw_sys_enter *ctx)
 {
 	struct call call = call_of(ctx, OP_TRUNCATE);
 
+	call.dirfd = ctx->args[0];
 	call.argument = ctx->args[1];
-	return enter_file(&call, ctx->args[0], true);
+	return enter_file(&call, true);
 }
 
 SEC("tp/syscalls/sys_enter_fallocate")
@@ -202,8 +189,9 @@ int enter_fallocate(struct trace_event_raw_sys_enter *ctx)
 
 	if (!(ctx->args[1] & FALLOC_DESTROYS))
 		return 0;
+	call.dirfd = ctx->args[0];
 	call.argument = ctx->args[1];
-	return enter_file(&call, ctx->args[0], false);
+	return enter_file(&call, false);
 }
 
 SEC("tp/syscalls/sys_enter_creat")
@@ -322,7 +310,8 @@ int exit_call(struct trace_event_raw_sys_exit *ctx)
 	struct scratch *scratch;
 	int slot;
 
-	if (!inflight)
+	/* What the probe in libc judged may still be waiting for its system call. Of id the kernel writes 32 bits only. */
+	if (!inflight || inflight->pending.call.number != (__u32)ctx->id)
 		return 0;
 	if (!inflight->pending.late) {
 		inflight_emit(key, ctx->ret, 1);

@@ -283,7 +283,8 @@ enum counter {
 	COUNT_POLICY_SWAPPED = 47, /* the policy changed during a decision: taken again */
 	COUNT_HELD_AGAIN = 48, /* held calls that came back without an answer: somebody else's SIGCONT */
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
-	COUNT_SIZE = 50,
+	COUNT_LIBC = 56, /* + enum op: calls of sessions that the probes in libc saw */
+	COUNT_SIZE = 64,
 };
 
 struct record_loss {

@@ -8,8 +8,10 @@
 #include "action.h"
 #include "adopt.h"
 #include "degraded.h"
+#include "libc.h"
 #include "libpq.h"
 #include "opts.h"
+#include "refuse.h"
 #include "selftest.h"
 #include "source_ring.h"
 #include "workspace.h"
@@ -28,6 +30,7 @@ struct engine {
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
 	struct libpq_set *libraries;
+	struct libc_probes *libc;
 	sd_event_source *ready, *more, *tick;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
@@ -88,6 +91,7 @@ static void act_mapped(const struct event *event, void *userdata)
 
 	libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, event->map.dev, event->map.ino,
 			      probe_library, engine);
+	libc_probes_mapped(engine->libc, event);
 	guard_inspected(engine->guard, &event->map);
 	if (event->map.flags & MAP_STOPPED)
 		action_signal(&actor->process, SIGCONT);
@@ -117,6 +121,23 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 {
 	(void)userdata;
 	return cgroup_path_by_id(cgroup, ret_path);
+}
+
+static int act_refuse(const struct event *event, void *userdata)
+{
+	struct engine *engine = userdata;
+	int error = refuse_call(event);
+
+	guard_drop_held(engine->guard, event_actor(event));
+	return error;
+}
+
+static void act_session_begun(const struct session *session, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	(void)session;
+	libc_probes_arm(engine->libc);
 }
 
 static void act_session_ended(const struct session *session, void *userdata)
@@ -204,13 +225,34 @@ static int list_users(const struct policy *policy, struct guard_user **ret_users
 	return 0;
 }
 
-/* Where some rule may stop a statement, no file with a libpq in it may run unseen. */
+/* Operations that the probes in files judge: of libpq, and of libc where that is probed. */
+static uint32_t probed_ops(const struct engine *engine)
+{
+	uint32_t ops = 1u << OP_SQL;
+
+	for (enum op op = OP_UNLINK; op <= OP_TRUNCATE; op++)
+		if (guard_tiers(engine->guard)[op].tier == TIER_UPROBE)
+			ops |= 1u << op;
+	return ops;
+}
+
+static bool rule_stops(const struct policy *policy, size_t rule, uint32_t ops)
+{
+	if (policy_rule(policy, rule)->action < VERDICT_HOLD)
+		return false;
+	for (enum op op = 0; op < OP_COUNT; op++)
+		if (ops & 1u << op && policy_rule_wants(policy, rule, op))
+			return true;
+	return false;
+}
+
+/* Where some rule may stop what the probes see, no file with a libpq or a libc in it may run unseen. */
 static enum inspect_mode inspect_mode(const struct engine *engine, const struct policy *policy)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
 		return INSPECT_NEVER;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
-		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action >= VERDICT_HOLD)
+		if (rule_stops(policy, i, probed_ops(engine)))
 			return INSPECT_STOPPED;
 	return policy_image(policy)->rules.default_verdict >= VERDICT_HOLD ? INSPECT_STOPPED : INSPECT_RUNNING;
 }
@@ -377,6 +419,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 
 	pipeline_set_clock(engine->pipeline, current_clock());
 	tell_losses(engine);
+	libc_probes_tick(engine->libc, sessions_count(pipeline_sessions(engine->pipeline)) > 0, now_ns(CLOCK_BOOTTIME));
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -456,10 +499,12 @@ static int open_pipeline(struct engine *engine)
 	struct pipeline_actions actions = {.read_text = act_read_text,
 					   .kill = act_kill,
 					   .resume = act_resume,
+					   .refuse = act_refuse,
 					   .mapped = act_mapped,
 					   .outer_function = act_outer_function,
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
+					   .session_begun = act_session_begun,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
 					   .userdata = engine};
@@ -509,6 +554,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = open_pipeline(engine);
 	if (!error)
 		error = guard_load(&engine->facts, &options, &engine->guard);
+	if (!error)
+		error = libc_probes_new(engine->guard, &engine->libc);
 	if (!error)
 		error = prove(engine);
 	if (!error)
@@ -576,6 +623,7 @@ void engine_free(struct engine *engine)
 		free(batch);
 	}
 	pipeline_free(engine->pipeline);
+	libc_probes_free(engine->libc);
 	guard_free(engine->guard);
 	libpq_set_free(engine->libraries);
 	agent_registry_free(engine->agents);

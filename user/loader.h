@@ -50,8 +50,11 @@ const struct guard_tier *guard_tiers(const struct guard *guard);
  */
 int guard_arm_overwrite(struct guard *guard, bool arm);
 
-/* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
-void guard_mark_proven(struct guard *guard, enum op op);
+/*
+ * An operation of our own was seen; by_libc: by the probes in libc. Where those should have seen it and did not, the
+ * operation falls to the signal tier, with a warning. Those not seen at all lose their tier by guard_drop_unproven.
+ */
+void guard_mark_proven(struct guard *guard, enum op op, bool by_libc);
 
 /*
  * Takes back what the plan promised and the self-test did not see, with a warning for each. SQL stays as it is: its
@@ -102,6 +105,16 @@ int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);
 
 /* Attaches the probes of one library, with its id as the cookie. */
 int guard_attach_libpq(struct guard *guard, const struct libpq_library *library);
+
+/*
+ * The uprobe tier: sets the probes of one libc, which `path` names for the time of the call, and takes those of all
+ * away. Probes trap bystanders too, so they stand only while a session lives. -ENOTSUP, or what the kernel says.
+ */
+int guard_probe_libc(struct guard *guard, const char *path, const struct libc_functions *functions);
+void guard_unprobe_libc(struct guard *guard);
+
+/* All mapped files are to be looked through again when a member maps them. */
+void guard_forget_inspected(struct guard *guard);
 
 /* A mapped file has been looked through: members that map it again are not stopped for it. */
 void guard_inspected(struct guard *guard, const struct record_map *record);

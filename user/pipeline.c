@@ -43,6 +43,8 @@ static void hook_begun(struct session *session, uint64_t time, void *userdata)
 {
 	struct pipeline *pipeline = userdata;
 
+	if (pipeline->actions.session_begun && !is_ignored(pipeline, &session->id))
+		pipeline->actions.session_begun(session, pipeline->actions.userdata);
 	if (!is_ignored(pipeline, &session->id) &&
 	    !event_json_session(&pipeline->writer, session, false, time, &pipeline->line))
 		give_out(pipeline, session, -1, VERDICT_ALERT);
@@ -207,13 +209,49 @@ static void kill_session(struct pipeline *pipeline, const struct policy *policy,
 	sessions_for_each_process(pipeline->sessions, kill_member, &kill);
 }
 
-static int take_op(struct pipeline *pipeline, const struct event *event, struct process *process)
+/*
+ * A call that cannot be let go on: it is made to fail, or, where that cannot be done, the process ends. The event's flags
+ * tell what was done. Returns the verdict that it came to.
+ */
+static enum verdict refuse_or_kill(struct pipeline *pipeline, struct event *event, __u32 *flags)
+{
+	const struct actor *actor = event_actor(event);
+	int error = pipeline->actions.refuse ? pipeline->actions.refuse(event, pipeline->actions.userdata) : 0;
+
+	if (!error || error == -ESRCH) {
+		*flags |= OP_ACTED;
+		return VERDICT_DENY;
+	}
+	log_warning("%s of process %u cannot be made to fail: %s; the process is killed", op_name(event_op(event)),
+		    actor->process.pid, strerror(-error));
+	error = pipeline->actions.kill ? pipeline->actions.kill(actor, pipeline->actions.userdata) : 0;
+	*flags |= error ? OP_ACT_FAILED : OP_ACTED;
+	return VERDICT_KILL;
+}
+
+/* A file operation whose process stands stopped because the kernel cannot make the call fail. */
+static enum verdict answer_op(struct pipeline *pipeline, struct event *event)
+{
+	enum verdict verdict;
+
+	pipeline->counts.consulted += 1;
+	verdict = refuse_or_kill(pipeline, event, &event->op.flags);
+	if (verdict == VERDICT_DENY) {
+		event->op.result = -EPERM;
+		event->op.flags |= OP_RESULT_KNOWN;
+	}
+	return verdict;
+}
+
+static int take_op(struct pipeline *pipeline, struct event *event, struct process *process)
 {
 	struct decision kernel = {.rule = event->op.rule, .verdict = event->op.verdict};
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
 
 	if (policy)
 		compare(pipeline, event, kernel, judge_op(policy, event));
+	if (event->op.flags & OP_CONSULT && answer_op(pipeline, event) == VERDICT_KILL)
+		kernel.verdict = VERDICT_KILL;
 	kill_session(pipeline, policy, kernel, event->op.flags, process ? process->session : NULL);
 	return tell_op(pipeline, event, process, policy, kernel, NULL);
 }
@@ -257,6 +295,10 @@ static void sql_answer(struct pipeline *pipeline, struct event *event, enum verd
 	if (verdict == VERDICT_KILL) {
 		error = pipeline->actions.kill ? pipeline->actions.kill(&record->actor, pipeline->actions.userdata) : 0;
 		record->flags |= error ? OP_ACT_FAILED : OP_ACTED;
+		return;
+	}
+	if (verdict == VERDICT_DENY) {
+		refuse_or_kill(pipeline, event, &record->flags);
 		return;
 	}
 	if (verdict >= VERDICT_HOLD)

@@ -24,6 +24,8 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
+	/* Makes the call fail that the process stands stopped at, on the uprobe tier, and lets it go on. */
+	int (*refuse)(const struct event *event, void *userdata);
 	/* A session maps a file to execute that was not looked at yet (RECORD_MAP). */
 	void (*mapped)(const struct event *event, void *userdata);
 	/* Which function the program called. */
@@ -32,7 +34,8 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
-	/* A session has ended. */
+	/* A session has begun; has ended. */
+	void (*session_begun)(const struct session *session, void *userdata);
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,

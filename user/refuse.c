@@ -266,11 +266,13 @@ static void give_up(struct call *call)
 	next_stop(call, &status);
 }
 
-/* Lets the thread go. After a failure it stops again: the stop that the probe sent may be used up. */
+/*
+ * Lets the thread go, its process running before: a SIGCONT behind it could undo the next stop. After a failure it stops
+ * again: the stop that the probe sent may be used up.
+ */
 static void detach(struct call *call, int error)
 {
-	if (error)
-		action_signal(&call->actor->process, SIGSTOP);
+	action_signal(&call->actor->process, error ? SIGSTOP : SIGCONT);
 	if (call->masked)
 		trace(PTRACE_SETSIGMASK, call, sizeof(call->mask), &call->mask);
 	if (trace(PTRACE_DETACH, call, 0, NULL) && error == -ETIMEDOUT)
@@ -311,5 +313,5 @@ int refuse_call(const struct event *event)
 		return error;
 	error = refuse_traced(&call, event);
 	detach(&call, error);
-	return error ? error : action_signal(&call.actor->process, SIGCONT);
+	return error;
 }
