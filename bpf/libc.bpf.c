@@ -33,6 +33,8 @@ __noinline int libc_judged(__u32 slot)
 	call = &scratch->pending.call;
 	if (inflight->pending.call.op != call->op)
 		return 0;
+	if (scratch->rec.op.source == SOURCE_LIBC && inflight->rec.detail != LIBC_RENAMEAT2)
+		return 0;
 	stack = scratch->rec.op.source == SOURCE_LIBC ? scratch->rec.op.entry.stack
 						      : BPF_CORE_READ(regs_of_current(), sp);
 	if (inflight->rec.entry.stack - stack > FRAME_BYTES)
@@ -76,8 +78,9 @@ static __always_inline struct scratch *libc_begin(struct pt_regs *ctx, const str
 	rec->argument = call->argument;
 	rec->entry.address = PT_REGS_IP(ctx);
 	rec->entry.stack = PT_REGS_SP(ctx);
-	/* One function of libc that calls another: renameat2 without flags ends in renameat. */
-	if (libc_judged(slot)) {
+	/* renameat2 without flags ends in renameat. Nothing else is passed over here: a mark may be left of a call before,
+	 * since the kernel skips a tracepoint's programs now and then (trace_call_bpf, bpf_prog_active). */
+	if (call->number == LIBC_RENAMEAT && libc_judged(slot)) {
 		scratch_release(slot);
 		return NULL;
 	}

@@ -34,6 +34,7 @@ struct settings {
 	__u32 members_only; /* nobody becomes a session by itself: `reprieve run` guards its own command */
 	__u32 inspect_maps; /* enum inspect_mode: files that a session maps are looked through for libpq */
 	__u32 watch_execs; /* some rule is about exec */
+	__u32 traced; /* the process whose threads we trace just now, to make a call of it fail; or 0 */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */

@@ -71,10 +71,24 @@ static int act_kill(const struct actor *actor, void *userdata)
 	return action_signal(&actor->process, SIGKILL);
 }
 
+static bool stands(uint32_t pid, uint32_t tid, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return guard_is_held(engine->guard, pid, tid);
+}
+
+/* On the uprobe tier: a call that the lsm tier holds runs again, and looks for what is kept of it. */
 static int act_resume(const struct actor *actor, void *userdata)
 {
-	(void)userdata;
-	return action_signal(&actor->process, SIGCONT);
+	struct engine *engine = userdata;
+	int error;
+
+	guard_drop_held(engine->guard, actor);
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = resume_call(actor, stands, engine);
+	guard_set_traced(engine->guard, 0);
+	return error;
 }
 
 static int probe_library(const struct libpq_library *library, void *userdata)
@@ -94,7 +108,7 @@ static void act_mapped(const struct event *event, void *userdata)
 	libc_probes_mapped(engine->libc, event);
 	guard_inspected(engine->guard, &event->map);
 	if (event->map.flags & MAP_STOPPED)
-		action_signal(&actor->process, SIGCONT);
+		act_resume(actor, engine);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -125,10 +139,14 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 
 static int act_refuse(const struct event *event, void *userdata)
 {
+	const struct actor *actor = event_actor(event);
 	struct engine *engine = userdata;
-	int error = refuse_call(event);
+	int error;
 
-	guard_drop_held(engine->guard, event_actor(event));
+	guard_drop_held(engine->guard, actor);
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = refuse_call(event, stands, engine);
+	guard_set_traced(engine->guard, 0);
 	return error;
 }
 
@@ -868,7 +886,7 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o, s:o}",
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I}, s:o, s:o, s:o, s:I, s:o}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -876,7 +894,8 @@ json_t *engine_status(struct engine *engine)
 		"processes", living_processes(engine), "counts", both, "losses", losses_json(engine), "mismatches",
 		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
 		(json_int_t)guard_ring_bytes(engine->guard), "kernel_counters", kernel_counters_json(engine),
-		"degraded", degraded_json(engine), "libraries", libraries_json(engine), "sinks", sinks_json(engine));
+		"degraded", degraded_json(engine), "libraries", libraries_json(engine), "libcs",
+		(json_int_t)libc_probes_count(engine->libc), "sinks", sinks_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

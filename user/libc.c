@@ -77,10 +77,12 @@ void libc_probes_arm(struct libc_probes *probes)
 void libc_probes_mapped(struct libc_probes *probes, const struct event *event)
 {
 	const struct actor *actor = event_actor(event);
+	/* With a program the kernel maps its loader, and musl's is its libc: of that no record tells. */
+	bool all = event->map.flags & MAP_EXE;
 
 	if (probes->files)
-		libpq_inspect_process(probes->files, (pid_t)actor->process.pid, event->map.dev, event->map.ino, found,
-				      probes);
+		libpq_inspect_process(probes->files, (pid_t)actor->process.pid, all ? 0 : event->map.dev,
+				      all ? 0 : event->map.ino, found, probes);
 }
 
 void libc_probes_tick(struct libc_probes *probes, bool session_lives, uint64_t now)

@@ -109,7 +109,7 @@ static const struct program_row program_rows[] = {
 
 #define LIBC_NOTE                                                                                                         \
 	"only calls through a shared libc; static programs, programs that make system calls themselves, 32-bit programs " \
-	"and io_uring are not stopped; symlinks in names not resolved"
+	"and io_uring are not stopped, nor surely what several threads do at once; symlinks in names not resolved"
 
 /* The tiers of an operation, strongest first. */
 struct tier_row {
@@ -869,6 +869,21 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
 
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
+}
+
+void guard_set_traced(struct guard *guard, uint32_t pid)
+{
+	__atomic_store_n(&guard->skel->bss->settings.traced, pid, __ATOMIC_SEQ_CST);
+}
+
+bool guard_is_held(const struct guard *guard, uint32_t pid, uint32_t tid)
+{
+	const struct bpf_map *map = guard->skel->maps.helds;
+	uint64_t key = (uint64_t)pid << 32 | tid;
+	_cleanup_free_ char *value = malloc(bpf_map__value_size(map));
+
+	/* Without memory the process stays stopped rather than going on too early. */
+	return !value || !bpf_map__lookup_elem(map, &key, sizeof(key), value, bpf_map__value_size(map), 0);
 }
 
 int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),

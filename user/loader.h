@@ -126,6 +126,12 @@ void guard_revoke(struct guard *guard, const struct grant_key *key);
 /* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
 void guard_drop_held(struct guard *guard, const struct actor *actor);
 
+/* The process that is traced by ourselves from now on; 0: none. What anybody else traces cannot be stopped for long. */
+void guard_set_traced(struct guard *guard, uint32_t pid);
+
+/* Does this thread stand stopped at a call that was not answered? */
+bool guard_is_held(const struct guard *guard, uint32_t pid, uint32_t tid);
+
 /*
  * Every call that stands stopped now, as the record that told of it: for a daemon that finds what another left, and
  * where records were lost. A text may be cut at the record's end. Ends with what `each` returns other than 0.

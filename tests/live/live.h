@@ -35,6 +35,7 @@ enum needs {
 	NEEDS_BWRAP = 1 << 5,
 	NEEDS_CGROUP = 1 << 6, /* a cgroup2 hierarchy in which we may make groups */
 	HEAVY = 1 << 7, /* only with --heavy */
+	NEEDS_UPROBE = 1 << 9, /* unlink guarded by the uprobe tier */
 	NATIVE = 1 << 8, /* not in the virtual machines: too slow there, and of no other outcome */
 };
 
@@ -86,8 +87,9 @@ struct outcome {
 	char output[8192]; /* standard output and error, as much as fits */
 };
 
-extern const struct row call_rows[], path_rows[], rule_rows[], session_rows[], daemon_rows[];
-extern const struct actor call_actors[], path_actors[], rule_actors[], session_actors[], daemon_actors[];
+extern const struct row call_rows[], uprobe_rows[], path_rows[], rule_rows[], session_rows[], daemon_rows[];
+extern const struct actor call_actors[], uprobe_actors[], path_actors[], rule_actors[], session_actors[],
+	daemon_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -156,6 +158,8 @@ void expect_number(json_t *event, const char *name, long long wanted);
 void expect_null(json_t *event, const char *name);
 
 const char *tier_of(struct live *live, const char *op);
+/* The same for calls that do not come through libc. */
+const char *raw_tier_of(struct live *live, const char *op);
 bool on_lsm(struct live *live, const char *op);
 /* The lsm tier learns the results of this operation: it says so where it does not. */
 bool has_results(struct live *live, const char *op);
