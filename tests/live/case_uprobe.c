@@ -649,23 +649,23 @@ static void run_armed(struct live *live)
 }
 
 #define UPROBE (NEEDS_DAEMON | NEEDS_UPROBE)
-#define PROGRAM(index, name)                                          \
-	{                                                             \
-		"uprobe-" name, UPROBE, run_program, &programs[index] \
+#define PROGRAM(index, name, more)                                             \
+	{                                                                      \
+		"uprobe-" name, UPROBE | (more), run_program, &programs[index] \
 	}
 
 const struct row uprobe_rows[] = {
 	{"uprobe-rm", UPROBE, run_rm, NULL},
 	{"uprobe-rm-1000", UPROBE, run_rm_1000, NULL},
 	{"uprobe-kill-rm-1000", UPROBE, run_kill_rm, NULL},
-	PROGRAM(0, "mv"),
-	PROGRAM(1, "mv-over"),
-	PROGRAM(2, "truncate"),
-	PROGRAM(3, "find"),
-	PROGRAM(4, "rmdir"),
-	PROGRAM(5, "python"),
-	PROGRAM(6, "perl"),
-	PROGRAM(7, "node"),
+	PROGRAM(0, "mv", 0),
+	PROGRAM(1, "mv-over", 0),
+	PROGRAM(2, "truncate", NATIVE),
+	PROGRAM(3, "find", NATIVE),
+	PROGRAM(4, "rmdir", 0),
+	PROGRAM(5, "python", NATIVE),
+	PROGRAM(6, "perl", NATIVE),
+	PROGRAM(7, "node", NATIVE),
 	{"uprobe-functions", UPROBE, run_functions, NULL},
 	{"uprobe-functions-denied", UPROBE, run_functions_denied, NULL},
 	{"uprobe-threads", UPROBE, run_threads, NULL},
