@@ -120,6 +120,7 @@ struct task_struct {
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *real_parent;
+	struct task_struct *parent;
 	struct task_struct *group_leader;
 	u64 start_boottime;
 	char comm[16];
@@ -131,6 +132,7 @@ struct task_struct {
 };
 
 struct pt_regs {
+	long unsigned int r8;
 	long unsigned int cx;
 	long unsigned int dx;
 	long unsigned int si;
@@ -264,6 +266,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
+	long int id;
 	long int ret;
 };
 
