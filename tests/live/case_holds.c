@@ -300,6 +300,28 @@ static void run_sigcont(struct live *live)
 	check(!outcome.status && !exists(path_of(live, "ask/uploads")), "rm: %d, %s", outcome.status, outcome.output);
 }
 
+/* On the uprobe tier nothing keeps a process stopped that somebody else wakes: then that is what the event tells. */
+static void run_woken(struct live *live)
+{
+	const char *file = path_of(live, "ask/f");
+	struct outcome outcome;
+	json_t *ops, *event;
+	int output;
+	pid_t pid;
+
+	make_file(file, "x");
+	pid = begin(live, &output, "rm", file);
+	kill(pid_of(wait_hold(live)), SIGCONT);
+	outcome = finish(pid, output);
+	check(!outcome.status && !exists(file), "rm: %d, %s: the limits say otherwise", outcome.status, outcome.output);
+	ops = ops_of(live, pid);
+	event = json_array_get(ops, json_array_size(ops) - 1);
+	expect_text(event, "verdict", "hold");
+	expect_text(event, "enforced", "failed");
+	expect_number(event, "result", 0);
+	wait_pending(live, 0);
+}
+
 /* --- how far an answer reaches --- */
 
 static void run_once(struct live *live)
@@ -587,6 +609,7 @@ const struct row hold_rows[] = {
 	{"hold-timeout", NEEDS_STOPS, run_timeout, NULL},
 	{"hold-killed", NEEDS_STOPS, run_killed, NULL},
 	{"hold-sigcont", NEEDS_LSM, run_sigcont, NULL},
+	{"hold-woken", NEEDS_UPROBE, run_woken, NULL},
 	{"hold-once", NEEDS_STOPS, run_once, NULL},
 	{"hold-for", NEEDS_STOPS, run_for, NULL},
 	{"hold-threads", NEEDS_LSM, run_threads, NULL},
