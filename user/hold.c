@@ -243,6 +243,12 @@ static void drop_answered(struct holds *holds, const struct process_id *process)
 	}
 }
 
+/* Of a call through libc that is made to fail a record tells, as of any call that was refused. */
+static bool tells_end(const struct hold_call *call)
+{
+	return call->event.head.kind == RECORD_OP && call->event.op.source == SOURCE_LIBC;
+}
+
 /* Makes the one refused call fail; what cannot be made to fail ends with its process. */
 static void carry_out_refusal(struct holds *holds, const struct process_id *process, struct standing *standing)
 {
@@ -255,7 +261,8 @@ static void carry_out_refusal(struct holds *holds, const struct process_id *proc
 		error = holds->actions.refuse(event, holds->actions.userdata);
 	/* A process that is gone does the call no more than one whose call failed. */
 	if (!error || error == -ESRCH) {
-		tell_spared(holds, standing->hold, standing->call);
+		if (!tells_end(standing->call))
+			tell_spared(holds, standing->hold, standing->call);
 		drop_answered(holds, process);
 		return;
 	}

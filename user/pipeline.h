@@ -43,7 +43,8 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
-	/* A session has ended. */
+	/* A session has begun; has ended. */
+	void (*session_begun)(const struct session *session, void *userdata);
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,

@@ -281,10 +281,6 @@ enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)
 		return VERDICT_KILL;
 	}
 	*flags |= OP_ACTED;
-	if (event->head.kind == RECORD_OP) {
-		*flags |= OP_RESULT_KNOWN;
-		event->op.result = -EPERM;
-	}
 	return VERDICT_DENY;
 }
 
