@@ -678,7 +678,7 @@ static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tie
 		held_restore(slot);
 	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
 		return ACT_PASS;
-	if (rec->actor.session.pid == settings.selftest.pid && rec->actor.session.start == settings.selftest.start)
+	if (is_selftest(&rec->actor))
 		return ACT_PASS;
 	if (scratch->mode == MODE_OBSERVE) {
 		rec->flags |= OP_OBSERVED;

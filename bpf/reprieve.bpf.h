@@ -287,6 +287,12 @@ static __always_inline __u64 address_of(const void *pointer)
 	return address;
 }
 
+/* The session that tries the probes: nothing stops it, for nobody would let it go on. */
+static __always_inline bool is_selftest(const struct actor *actor)
+{
+	return actor->session.pid == settings.selftest.pid && actor->session.start == settings.selftest.start;
+}
+
 /* Which program of its process the current task runs, so that an answer does not outlive it. */
 static __always_inline __u32 exec_id_current(void)
 {

@@ -367,7 +367,8 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
-	if (settings.inspect_maps == INSPECT_STOPPED && !bpf_send_signal(SIGSTOP))
+	if (settings.inspect_maps == INSPECT_STOPPED && !is_selftest(&scratch->rec.op.actor) &&
+	    !bpf_send_signal(SIGSTOP))
 		scratch->rec.map.flags |= MAP_STOPPED;
 	if (!emit(slot, 1))
 		bpf_map_update_elem(&inspecting, &tgid, &key, BPF_ANY);

@@ -82,7 +82,10 @@ static bool has_session(struct live *live, const struct guard_daemon *daemon)
 	return false;
 }
 
-/* The daemon is killed: its rule still kills, the next daemon knows the session, and release ends it all. */
+/*
+ * The daemon is killed: its rule still kills, the next daemon knows the session, and release ends it all. What the
+ * session runs meanwhile it has run before: on the uprobe tier a new program waits for a daemon that looks it through.
+ */
 static void run_kept(struct live *live)
 {
 	struct guard_daemon first = {}, second = {};
@@ -93,8 +96,10 @@ static void run_kept(struct live *live)
 	make_file(path_of(live, "kept/a"), "a");
 	make_file(path_of(live, "kept/b"), "b");
 	keeping_daemon(live, &first, "first", "kill");
-	pid = session_of(live, &first, ": > up; while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
-			 &output);
+	pid = session_of(
+		live, &first,
+		"rm -f none; sleep 0.1; : > up; while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
+		&output);
 	other = session_of(live, &first, ": > up2; while [ ! -e end ]; do sleep 0.1; done; rm -f kept/b; echo rm $?",
 			   &after);
 	wait_for(path_of(live, "up"));
