@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define CASE_SECONDS 90
+#define CASE_SECONDS 180
 #define HEAVY_SECONDS 900
 #define START_SECONDS 120
 

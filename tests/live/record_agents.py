@@ -383,12 +383,12 @@ class Names:
         for prefix, name in self.prefixes:
             if path == prefix or path.startswith(prefix + "/"):
                 return name + path[len(prefix):]
-        return path
+        # apt names its lists by the mirror that this machine happens to use.
+        return re.sub(r"^(/var/lib/apt/lists/(?:partial/)?)[^/_]+_", r"\1archive.example_", path)
 
     @staticmethod
     def shape(path):
         return re.sub(r"[0-9a-fA-F-]{8,}|[0-9]+", "#", path or "")
-
 
     @staticmethod
     def outline(path):

@@ -577,7 +577,8 @@ def sql_case(client, statement, wanted, rule="sql"):
         result = bench.session(client(bench, text), {"PGHOST": bench.server.directory, "PGPORT": str(bench.server.port),
                                                      "PGUSER": "postgres", "PGDATABASE": "postgres"})
         verdict = bench.action if wanted == "hold" else wanted
-        events = [event for event in result.sql() if event["verdict"] == verdict and event.get("rule") == rule]
+        events = [event for event in result.events if event.get("kind") == "op" and event["verdict"] == verdict and
+                  event.get("rule") == rule]
         expect(events, "no %s by %s: %s" % (wanted, rule, result.describe()))
         if wanted == "hold" and all(event.get("acted") for event in events):
             expect(bench.server.query("select count(*) from " + table) == "3", "rows of the table are gone")
@@ -634,7 +635,7 @@ def cases():
     for name, statement in SQL_CASES:
         rows += [("incident/sql-%s-psql" % name, sql_case(psql, statement, "hold")),
                  ("incident/sql-%s-psycopg2" % name, sql_case(psycopg2, statement, "hold"))]
-    rows += [("incident/sql-dropdb", sql_case(dropdb, "{database}", "hold")),
+    rows += [("incident/sql-dropdb", sql_case(dropdb, "{database}", "hold", "remote-data")),
              ("incident/sql-do", sql_case(psql, "DO 'begin end'", "alert", "sql-unclear")), ("end", case_end)]
     return rows
 

@@ -58,7 +58,7 @@ class Result:
 
     def sql(self, **wanted):
         """Events of op sql whose fields, or fields of `sql`, have the values wanted."""
-        return [event for event in self.events if event.get("op") == "sql" and
+        return [event for event in self.events if event.get("kind") == "op" and event.get("op") == "sql" and
                 all(event.get(key, event.get("sql", {}).get(key)) == value for key, value in wanted.items())]
 
     def describe(self):

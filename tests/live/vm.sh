@@ -38,7 +38,7 @@ run_one()
 	done
 	[ "$kernel" = "${kernel%+tracepoints}" ] || more=(--tracepoints)
 	SECONDS=0
-	"$ROOT/tools/vm" run --kernel "${kernel%+tracepoints}" --timeout 600 --memory 1536 --add "$ROOT/build/reprieve" \
+	"$ROOT/tools/vm" run --kernel "${kernel%+tracepoints}" --timeout 1500 --memory 1536 --add "$ROOT/build/reprieve" \
 		--add "$LIVE" "${arguments[@]}" -- "$LIVE/live" --vm --reprieve "$ROOT/build/reprieve" \
 		--tier "$(tier_of "$kernel")" "${more[@]}" >"$WORK/$kernel.out" 2>&1 || status=$?
 	echo "$status $SECONDS" >"$WORK/$kernel.done"
