@@ -2,6 +2,9 @@
 /*
  * Holds: a process stops before the operation until somebody answers.
  *
+ * The signal is for the thread at the operation (bpf_send_signal_thread): one for the process may be given to another
+ * thread, and this one would go on before that stops it (kernel/signal.c, complete_signal).
+ *
  * On the lsm tier the hook sends SIGSTOP and fails the call with -ERESTARTNOINTR: the call ends before anything is
  * lost, with no lock held, the process stops on its way back to user space, and after SIGCONT the same call runs again
  * by itself and meets the answer, or is held again where a stray SIGCONT came without one. A handler of a signal that
@@ -155,7 +158,7 @@ static __always_inline int held_stop(__u32 slot, struct scratch *scratch)
 
 	rec->flags |= OP_HELD;
 	act = held_keep(slot, scratch, key);
-	if (act != ACT_DENY && !bpf_send_signal(SIGSTOP))
+	if (act != ACT_DENY && !bpf_send_signal_thread(SIGSTOP))
 		return act;
 	if (act != ACT_DENY) {
 		count(COUNT_SIGNAL_FAILED);
@@ -238,7 +241,7 @@ __noinline int op_stop(__u32 slot)
 		return ACT_HOLD;
 	/* Kept too: while one thread stands at its call, none of the process may be let go on. */
 	rec->flags |= OP_CONSULT;
-	if (!held_put(slot) && !bpf_send_signal(SIGSTOP))
+	if (!held_put(slot) && !bpf_send_signal_thread(SIGSTOP))
 		return ACT_HOLD;
 	held_end();
 	count(COUNT_SIGNAL_FAILED);

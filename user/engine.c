@@ -686,6 +686,19 @@ static void find_libraries(struct engine *engine)
 	libpq_scan_processes(engine->libraries, probe_library, engine);
 }
 
+/* Probes of our own stand before another daemon's come off. */
+static int look_through_again(struct engine *engine)
+{
+	guard_forget_inspected(engine->guard);
+	find_libraries(engine);
+	if (guard_tiers(engine->guard)[OP_UNLINK].tier != TIER_UPROBE)
+		return 0;
+	if (libc_probes_new(engine->guard, &engine->libc))
+		return -ENOMEM;
+	libc_probes_arm(engine->libc);
+	return 0;
+}
+
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
@@ -694,8 +707,10 @@ static int load_and_prove(struct engine *engine, const struct guard_options *opt
 		return error;
 	if (guard_adopted(engine->guard)) {
 		engine->generation = guard_generation(engine->guard);
-		find_libraries(engine);
+		error = look_through_again(engine);
 	}
+	if (error)
+		return error;
 	guard_take_over(engine->guard);
 	error = prove(engine);
 	if (error)
@@ -783,6 +798,22 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 	return 0;
 }
 
+/* A process that was stopped to have a file looked through, and is so still; see map_seen in bpf/sql.bpf.c. */
+static void let_go_inspected(uint32_t pid, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct actor actor = {.tid = pid};
+	struct session_id session;
+
+	if (guard_find_task(engine->guard, pid, &actor.process, &session) || action_thread_state((pid_t)pid, (pid_t)pid) != 'T' ||
+	    guard_is_held(engine->guard, pid, pid) || holds_waits(pipeline_holds(engine->pipeline), &actor.process))
+		return;
+	guard_set_traced(engine->guard, pid);
+	if (resume_call(&actor, stands, engine))
+		log_warning("process %u was stopped to look through what it mapped, and cannot be let go on", pid);
+	guard_set_traced(engine->guard, 0);
+}
+
 /* What stands stopped from the time of another daemon. */
 static void take_members_and_held(struct engine *engine)
 {
@@ -793,6 +824,8 @@ static void take_members_and_held(struct engine *engine)
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
 	guard_for_each_held(engine->guard, take_one_held, engine);
+	if (guard_for_each_inspecting(engine->guard, let_go_inspected, engine))
+		log_warning("out of memory: processes that mapped something new may stand stopped");
 	sinks_flush(engine->options.sinks);
 	log_info("took over the guard that was left in the kernel: %zu sessions",
 		 sessions_count(pipeline_sessions(engine->pipeline)));
@@ -814,7 +847,7 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = open_pipeline(engine);
 	if (!error)
 		error = load_and_prove(engine, &options);
-	if (!error)
+	if (!error && !engine->libc)
 		error = libc_probes_new(engine->guard, &engine->libc);
 	if (!error)
 		policy_set_generation(policy, engine->generation + 1);
@@ -874,6 +907,15 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 	return 0;
 }
 
+/* Where nobody comes after us, nothing may wait for being looked through. */
+static void let_go_all_inspected(struct engine *engine)
+{
+	if (!engine->guard || !engine->pipeline || guard_keeps(engine->guard))
+		return;
+	guard_stop_inspecting(engine->guard);
+	guard_for_each_inspecting(engine->guard, let_go_inspected, engine);
+}
+
 void engine_free(struct engine *engine)
 {
 	struct record_batch *batch;
@@ -890,6 +932,7 @@ void engine_free(struct engine *engine)
 		engine->waiting = batch->next;
 		free(batch);
 	}
+	let_go_all_inspected(engine);
 	pipeline_free(engine->pipeline);
 	libc_probes_free(engine->libc);
 	probe_done(&engine->facts);

@@ -42,7 +42,11 @@ void libc_probes_free(struct libc_probes *probes)
 {
 	if (!probes)
 		return;
-	disarm(probes);
+	/* Of a guard that stays, what was looked through stays so: nobody would look through it again. */
+	if (guard_keeps(probes->guard))
+		libpq_set_free(probes->files);
+	else
+		disarm(probes);
 	free(probes);
 }
 

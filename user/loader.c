@@ -37,6 +37,7 @@ struct guard {
 	size_t libc_link_count;
 	int *libc_multi; /* links of all functions of one file each */
 	size_t libc_multi_count;
+	unsigned int libc_pinned; /* links to libcs so far */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	const char *pins; /* directory; NULL: nothing stays when the guard is freed */
@@ -726,6 +727,23 @@ fail:
 	return error;
 }
 
+/* Closes the links; those that are pinned stay as they are. */
+static void close_libc(struct guard *guard, bool pinned)
+{
+	for (size_t i = 0; i < guard->libc_multi_count; i++)
+		close(guard->libc_multi[i]);
+	for (size_t i = 0; i < guard->libc_link_count; i++) {
+		if (pinned)
+			bpf_link__disconnect(guard->libc_links[i]);
+		bpf_link__destroy(guard->libc_links[i]);
+	}
+	free(guard->libc_multi);
+	free(guard->libc_links);
+	guard->libc_multi = NULL;
+	guard->libc_links = NULL;
+	guard->libc_multi_count = guard->libc_link_count = 0;
+}
+
 void guard_free(struct guard *guard)
 {
 	if (!guard)
@@ -737,7 +755,7 @@ void guard_free(struct guard *guard)
 		bpf_link__destroy(guard->links[i]);
 	}
 	free(guard->links);
-	guard_unprobe_libc(guard);
+	close_libc(guard, guard->pins);
 	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
 		bpf_link__destroy(guard->results[--guard->result_count]);
@@ -969,6 +987,18 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 	return 0;
 }
 
+/* A guard that stays without its daemon stops what comes through libc too. */
+static void keep_libc(struct guard *guard, int link)
+{
+	int error;
+
+	if (!guard->pins)
+		return;
+	error = pins_keep_libc(guard->pins, guard->instance, guard->libc_pinned++, link);
+	if (error)
+		log_warning("a probe in libc cannot be kept beyond the daemon's end: %s", strerror(-error));
+}
+
 static struct bpf_program *libc_program(struct reprieve *skel, enum libc_function function)
 {
 	struct bpf_program *const programs[LIBC_FUNCTION_COUNT] = {
@@ -1001,6 +1031,7 @@ static int probe_libc_at_once(struct guard *guard, const char *path, const struc
 	if (link < 0)
 		return link;
 	guard->libc_multi[guard->libc_multi_count++] = link;
+	keep_libc(guard, link);
 	return 0;
 }
 
@@ -1029,6 +1060,7 @@ static int probe_libc_each(struct guard *guard, const char *path, const struct l
 			return error;
 		}
 		guard->libc_links[guard->libc_link_count++] = link;
+		keep_libc(guard, bpf_link__fd(link));
 	}
 	return 0;
 }
@@ -1042,15 +1074,14 @@ int guard_probe_libc(struct guard *guard, const char *path, const struct libc_fu
 
 void guard_unprobe_libc(struct guard *guard)
 {
-	for (size_t i = 0; i < guard->libc_multi_count; i++)
-		close(guard->libc_multi[i]);
-	for (size_t i = 0; i < guard->libc_link_count; i++)
-		bpf_link__destroy(guard->libc_links[i]);
-	free(guard->libc_multi);
-	free(guard->libc_links);
-	guard->libc_multi = NULL;
-	guard->libc_links = NULL;
-	guard->libc_multi_count = guard->libc_link_count = 0;
+	if (guard->pins)
+		pins_drop_libc(guard->pins, guard->instance);
+	close_libc(guard, false);
+}
+
+bool guard_probes_libc(const struct guard *guard)
+{
+	return guard->libc_multi_count || guard->libc_link_count;
 }
 
 void guard_forget_inspected(struct guard *guard)
@@ -1061,6 +1092,27 @@ void guard_forget_inspected(struct guard *guard)
 	while (!bpf_map__get_next_key(map, NULL, &key, sizeof(key)))
 		if (bpf_map__delete_elem(map, &key, sizeof(key), 0))
 			return;
+}
+
+void guard_stop_inspecting(struct guard *guard)
+{
+	guard->skel->bss->settings.inspect_maps = INSPECT_NEVER;
+}
+
+int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata)
+{
+	struct bpf_map *map = guard->skel->maps.inspecting;
+	size_t count = 0, room = bpf_map__max_entries(map);
+	_cleanup_free_ uint32_t *pids = calloc(room, sizeof(*pids));
+	uint32_t *before = NULL;
+
+	if (!pids)
+		return -ENOMEM;
+	for (; count < room && !bpf_map__get_next_key(map, before, &pids[count], sizeof(*pids)); count++)
+		before = &pids[count];
+	for (size_t i = 0; i < count; i++)
+		each(pids[i], userdata);
+	return 0;
 }
 
 void guard_inspected(struct guard *guard, const struct record_map *record)
@@ -1234,12 +1286,18 @@ void guard_take_over(struct guard *guard)
 		return;
 	if (guard->adopted) {
 		settings->known_results = 0;
+		settings->traced = 0;
 		settings->next_instance = guard->instance;
 		usleep(TAKE_OVER_USEC);
 		settings->instance = guard->instance;
 		settings->next_instance = 0;
 	}
 	pins_drop_others(guard->pins, guard->instance);
+}
+
+bool guard_keeps(const struct guard *guard)
+{
+	return guard->pins;
 }
 
 bool guard_adopted(const struct guard *guard)

@@ -127,12 +127,18 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
  */
 int guard_probe_libc(struct guard *guard, const char *path, const struct libc_functions *functions);
 void guard_unprobe_libc(struct guard *guard);
+bool guard_probes_libc(const struct guard *guard);
 
 /* All mapped files are to be looked through again when a member maps them. */
 void guard_forget_inspected(struct guard *guard);
 
 /* A mapped file has been looked through: members that map it again are not stopped for it. */
 void guard_inspected(struct guard *guard, const struct record_map *record);
+
+/* From now on nothing is stopped to be looked through. */
+void guard_stop_inspecting(struct guard *guard);
+/* Every process that mapped what was, or is, to be looked through; some are no more. -ENOMEM. */
+int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata);
 
 /* An answer to holds, good from now on; it takes effect when the held call runs again. -E2BIG, -ENOSPC: no room. */
 int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);
@@ -170,6 +176,8 @@ void guard_take_over(struct guard *guard);
 void guard_take_off(struct guard *guard);
 
 /* Has this guard taken another's maps over, with its sessions, policy, answers and held calls? */
+/* It stays when it is freed: see guard_options, pins. */
+bool guard_keeps(const struct guard *guard);
 bool guard_adopted(const struct guard *guard);
 /* Of the policy in force in the kernel. */
 uint32_t guard_generation(const struct guard *guard);

@@ -280,18 +280,6 @@ static bool is_in_crowd(const struct crowd *crowd, pid_t tid)
 	return tid == crowd->call->tid;
 }
 
-/* State of a thread as /proc shows it; 0: it is gone. */
-static char thread_state(pid_t pid, pid_t tid)
-{
-	char path[64], line[512] = "", *after;
-	_cleanup_fclose_ FILE *file = NULL;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	file = fopen(path, "re");
-	after = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-	return after && after[1] ? after[2] : 0;
-}
-
 /*
  * A thread that sleeps uninterruptibly in a system call comes to no stop, as one that waits for its vfork child; nor is it
  * in a probe. In a probe it would be in no system call: /proc then shows -1.
@@ -301,7 +289,7 @@ static bool sleeps_in_call(pid_t pid, pid_t tid)
 	char path[64], line[128] = "";
 	_cleanup_fclose_ FILE *file = NULL;
 
-	if (thread_state(pid, tid) != 'D')
+	if (action_thread_state(pid, tid) != 'D')
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
 	file = fopen(path, "re");

@@ -173,6 +173,7 @@ int selftest_run(struct guard *guard, struct session_id *ret_session)
 	char directory[] = SELFTEST_DIRECTORY;
 	uint64_t before[COUNT_SIZE], after[COUNT_SIZE];
 	int ends[2] = {-1, -1}, error;
+	bool probed;
 	pid_t child;
 
 	if (!mkdtemp(directory))
@@ -183,13 +184,16 @@ int selftest_run(struct guard *guard, struct session_id *ret_session)
 		remains_away(directory);
 		return (int)child;
 	}
-	libc_probe_self(guard);
+	probed = guard_probes_libc(guard);
+	if (!probed)
+		libc_probe_self(guard);
 	error = enlist(guard, child, ret_session);
 	if (!error && write(ends[1], "g", 1) != 1)
 		error = -EIO;
 	close(ends[1]);
 	waitpid(child, NULL, 0);
-	guard_unprobe_libc(guard);
+	if (!probed)
+		guard_unprobe_libc(guard);
 	remains_away(directory);
 	guard_remove_session(guard, ret_session);
 	if (!error)
