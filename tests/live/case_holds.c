@@ -588,7 +588,7 @@ const struct row hold_rows[] = {
 	{"hold-woken", NEEDS_UPROBE, run_woken, NULL},
 	{"hold-once", NEEDS_STOPS, run_once, NULL},
 	{"hold-for", NEEDS_STOPS, run_for, NULL},
-	{"hold-threads", NEEDS_LSM, run_threads, NULL},
+	{"hold-threads", NEEDS_STOPS, run_threads, NULL},
 	{"hold-rate", NEEDS_LSM, run_rate, NULL},
 	{"hold-many", NEEDS_STOPS, run_many, NULL},
 	{"hold-self-approval", NEEDS_STOPS, run_self_approval, NULL},
