@@ -83,13 +83,15 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 	return guard_is_held(engine->guard, pid, tid);
 }
 
-/* On the uprobe tier: a call that the lsm tier holds runs again, and looks for what is kept of it. */
+/*
+ * On the uprobe tier what is kept of a call must be gone before: a thread that stands at another one keeps its process
+ * stopped. A call that the lsm tier holds runs again, and looks for what is kept of it.
+ */
 static int act_resume(const struct actor *actor, void *userdata)
 {
 	struct engine *engine = userdata;
 	int error;
 
-	guard_drop_held(engine->guard, actor);
 	guard_set_traced(engine->guard, actor->process.pid);
 	error = resume_call(actor, stands, engine);
 	guard_set_traced(engine->guard, 0);
@@ -199,6 +201,7 @@ static int act_refuse(const struct event *event, void *userdata)
 	struct engine *engine = userdata;
 	int error;
 
+	/* Not later: the thread may be at its next call by then. */
 	guard_drop_held(engine->guard, actor);
 	guard_set_traced(engine->guard, actor->process.pid);
 	error = refuse_call(event, stands, engine);
@@ -805,8 +808,9 @@ static void let_go_inspected(uint32_t pid, void *userdata)
 	struct actor actor = {.tid = pid};
 	struct session_id session;
 
-	if (guard_find_task(engine->guard, pid, &actor.process, &session) || action_thread_state((pid_t)pid, (pid_t)pid) != 'T' ||
-	    guard_is_held(engine->guard, pid, pid) || holds_waits(pipeline_holds(engine->pipeline), &actor.process))
+	if (guard_find_task(engine->guard, pid, &actor.process, &session) ||
+	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_is_held(engine->guard, pid, pid) ||
+	    holds_waits(pipeline_holds(engine->pipeline), &actor.process))
 		return;
 	guard_set_traced(engine->guard, pid);
 	if (resume_call(&actor, stands, engine))

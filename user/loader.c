@@ -138,7 +138,7 @@ _Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
 
 #define LIBC_NOTE                                                                                                         \
 	"only calls through a shared libc; static programs, programs that make system calls themselves, 32-bit programs " \
-	"and io_uring are not stopped, nor surely what several threads do at once; symlinks in names not resolved"
+	"and io_uring are not stopped; somebody else's SIGCONT ends a hold; symlinks in names not resolved"
 
 /* The tiers of an operation, strongest first. */
 struct tier_row {

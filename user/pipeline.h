@@ -25,7 +25,8 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
-	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). */
+	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). What the
+	 * kernel keeps of the call is dropped before that. */
 	int (*refuse)(const struct event *event, void *userdata);
 	/* Answers to holds, for the kernel (loader.h). */
 	int (*grant)(const struct grant_key *key, const struct grant *grant, void *userdata);
