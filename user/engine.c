@@ -80,7 +80,7 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	return guard_is_held(engine->guard, pid, tid);
+	return guard_stands(engine->guard, pid, tid);
 }
 
 /*
@@ -93,7 +93,7 @@ static int act_resume(const struct actor *actor, void *userdata)
 	int error;
 
 	guard_set_traced(engine->guard, actor->process.pid);
-	error = resume_call(actor, stands, engine);
+	error = resume_call(actor, guard_can_stand(engine->guard) ? stands : NULL, engine);
 	guard_set_traced(engine->guard, 0);
 	return error;
 }
@@ -809,7 +809,7 @@ static void let_go_inspected(uint32_t pid, void *userdata)
 	struct session_id session;
 
 	if (guard_find_task(engine->guard, pid, &actor.process, &session) ||
-	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_is_held(engine->guard, pid, pid) ||
+	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_stands(engine->guard, pid, pid) ||
 	    holds_waits(pipeline_holds(engine->pipeline), &actor.process))
 		return;
 	guard_set_traced(engine->guard, pid);

@@ -1230,14 +1230,31 @@ void guard_set_traced(struct guard *guard, uint32_t pid)
 	__atomic_store_n(&guard->skel->bss->settings.traced, pid, __ATOMIC_SEQ_CST);
 }
 
-bool guard_is_held(const struct guard *guard, uint32_t pid, uint32_t tid)
+/* The tier by which a kept call is held. */
+static enum tier held_tier(const void *value, size_t bytes)
+{
+	const struct record *record = (const struct record *)((const char *)value + bytes - HELD_RECORD_BYTES);
+
+	return record->kind == RECORD_SQL ? ((const struct record_sql *)record)->tier
+					  : ((const struct record_op *)record)->tier;
+}
+
+bool guard_can_stand(const struct guard *guard)
+{
+	return !guard->lsm || guard->late[STAGE_LIBPQ];
+}
+
+bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid)
 {
 	const struct bpf_map *map = guard->skel->maps.helds;
 	uint64_t key = (uint64_t)pid << 32 | tid;
-	_cleanup_free_ char *value = malloc(bpf_map__value_size(map));
+	size_t bytes = bpf_map__value_size(map);
+	_cleanup_free_ char *value = malloc(bytes);
 
 	/* Without memory the process stays stopped rather than going on too early. */
-	return !value || !bpf_map__lookup_elem(map, &key, sizeof(key), value, bpf_map__value_size(map), 0);
+	if (!value)
+		return true;
+	return !bpf_map__lookup_elem(map, &key, sizeof(key), value, bytes, 0) && held_tier(value, bytes) != TIER_LSM;
 }
 
 int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),

@@ -150,8 +150,12 @@ void guard_drop_held(struct guard *guard, const struct actor *actor);
 /* The process that is traced by ourselves from now on; 0: none. What anybody else traces cannot be stopped for long. */
 void guard_set_traced(struct guard *guard, uint32_t pid);
 
-/* Does this thread stand stopped at a call that was not answered? */
-bool guard_is_held(const struct guard *guard, uint32_t pid, uint32_t tid);
+/*
+ * Does this thread stand at a call that a SIGCONT would let through? Those that the lsm tier holds run again instead.
+ * guard_can_stand: is there any probe by which one could?
+ */
+bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid);
+bool guard_can_stand(const struct guard *guard);
 
 /*
  * Every call that stands stopped now, as the record that told of it: for a daemon that finds what another left, and
