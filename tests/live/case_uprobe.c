@@ -678,7 +678,7 @@ const struct row uprobe_rows[] = {
 	{"uprobe-functions", UPROBE, run_functions, NULL},
 	{"uprobe-functions-denied", UPROBE, run_functions_denied, NULL},
 	{"uprobe-threads-8", UPROBE, run_threads, "8"},
-	{"uprobe-threads-64", UPROBE, run_threads, "64"},
+	{"uprobe-threads-64", UPROBE | NATIVE, run_threads, "64"},
 	{"uprobe-vfork", UPROBE, run_vfork, NULL},
 	{"uprobe-alarms", UPROBE, run_alarms, NULL},
 	{"uprobe-other-user", UPROBE, run_nobody, NULL},
