@@ -595,7 +595,7 @@ const struct row hold_rows[] = {
 	{"hold-no-such", 0, run_no_such, NULL},
 	{"hold-alone", NEEDS_STOPS, run_alone, NULL},
 	{"hold-dry-run", NEEDS_LSM, run_dry_run, NULL},
-	{"hold-dry-run-refused", 0, run_dry_run_refused, NULL},
+	{"hold-dry-run-refused", OWN_ENGINE, run_dry_run_refused, NULL},
 	{},
 };
 

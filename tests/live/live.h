@@ -38,6 +38,7 @@ enum needs {
 	NATIVE = 1 << 8, /* not in the virtual machines: too slow there, and of no other outcome */
 	NEEDS_UPROBE = 1 << 9, /* unlink guarded by the uprobe tier */
 	NEEDS_STOPS = 1 << 10, /* unlink guarded by a tier that stops it: lsm or uprobe */
+	OWN_ENGINE = 1 << 11, /* starts an engine with its own choice of the tier */
 };
 
 struct live;
