@@ -1108,7 +1108,12 @@ void guard_forget_inspected(struct guard *guard)
 
 void guard_stop_inspecting(struct guard *guard)
 {
-	guard->skel->bss->settings.inspect_maps = INSPECT_NEVER;
+	volatile struct settings *settings = &guard->skel->bss->settings;
+
+	if (settings->inspect_maps <= INSPECT_RUNNING)
+		return;
+	settings->inspect_maps = INSPECT_NEVER;
+	usleep(TAKE_OVER_USEC);
 }
 
 int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata)

@@ -136,7 +136,7 @@ void guard_forget_inspected(struct guard *guard);
 /* A mapped file has been looked through: members that map it again are not stopped for it. */
 void guard_inspected(struct guard *guard, const struct record_map *record);
 
-/* From now on nothing is stopped to be looked through. */
+/* From now on nothing is stopped to be looked through; what was sent a stop has stopped when this returns. */
 void guard_stop_inspecting(struct guard *guard);
 /* Every process that mapped what was, or is, to be looked through; some are no more. -ENOMEM. */
 int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata);
