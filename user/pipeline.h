@@ -25,7 +25,8 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
-	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). */
+	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). What the
+	 * kernel keeps of the call is dropped before that. */
 	int (*refuse)(const struct event *event, void *userdata);
 	/* Answers to holds, for the kernel (loader.h). */
 	int (*grant)(const struct grant_key *key, const struct grant *grant, void *userdata);
@@ -43,7 +44,8 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
-	/* A session has ended. */
+	/* A session has begun; has ended. */
+	void (*session_begun)(const struct session *session, void *userdata);
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,
