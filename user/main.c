@@ -16,6 +16,8 @@ static const struct command commands[] = {
 	{"review", "a screen of held operations, with keys to approve and deny", cmd_review, NEEDS_DAEMON},
 	{"release", "answer every hold as its rule's on_timeout says", cmd_release, NEEDS_DAEMON_OR_ROOT},
 	{"policy", "check, show and try policies", cmd_policy, NEEDS_NOTHING},
+	{"report", "a recording as one page: what was lost, what was stopped, who decided", cmd_report, NEEDS_NOTHING},
+	{"export", "a recording for other tools: jsonl, csv, sqlite, ocsf", cmd_export, NEEDS_NOTHING},
 	{"doctor", "what this kernel offers, what is therefore guarded, how to get more", cmd_doctor, NEEDS_NOTHING},
 };
 
