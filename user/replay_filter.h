@@ -24,7 +24,7 @@ struct replay_filter {
 	struct replay_moment since, until; /* `until` itself is left out */
 	const char *session; /* its id or its name */
 	uint32_t ops; /* mask of 1 << enum op; 0: all */
-	uint32_t verdicts; /* mask of 1 << enum verdict; 0: all */
+	enum verdict verdict; /* this one and stricter ones */
 	struct nfa *path; /* a glob; NULL: any path */
 	uint32_t path_root;
 };
@@ -39,20 +39,21 @@ enum {
 	OPTION_VERDICT,
 };
 
-#define REPLAY_FILTER_ROWS                                                                                       \
-	{"since",                                                                                                \
-	 OPTION_SINCE,                                                                                           \
-	 "TIME",                                                                                                 \
-	 0,                                                                                                      \
-	 "From TIME on: 2026-11-22T07:00:00Z, '2026-11-22 07:00' (local time), +10m (after the journal's first " \
-	 "record) or -10m (before its last)",                                                                    \
-	 1},                                                                                                     \
-		{"until", OPTION_UNTIL, "TIME", 0, "Up to TIME", 1},                                             \
-		{"session", OPTION_SESSION, "S", 0, "Only the session of this id or name", 1},                   \
-		{"op", OPTION_OP, "OP", 0, "Only these operations, such as unlink,rename or delete", 1},         \
-		{"path", OPTION_PATH, "GLOB", 0, "Only paths like GLOB, as in a policy", 1},                     \
-	{                                                                                                        \
-		"verdict", OPTION_VERDICT, "V", 0, "Only these verdicts, such as hold,deny", 1                   \
+#define REPLAY_FILTER_ROWS                                                                                         \
+	{"since",                                                                                                  \
+	 OPTION_SINCE,                                                                                             \
+	 "TIME",                                                                                                   \
+	 0,                                                                                                        \
+	 "From TIME on: 2026-11-22T07:00:00Z, '2026-11-22 07:00' (local time), +10m (after the journal's first "   \
+	 "record) or -10m (before its last)",                                                                      \
+	 1},                                                                                                       \
+		{"until", OPTION_UNTIL, "TIME", 0, "Up to TIME", 1},                                               \
+		{"session", OPTION_SESSION, "S", 0, "Only the session of this id or name", 1},                     \
+		{"op", OPTION_OP, "OP", 0, "Only these operations, such as unlink,rename or delete", 1},           \
+		{"path", OPTION_PATH, "GLOB", 0, "Only paths like GLOB, as in a policy", 1},                       \
+	{                                                                                                          \
+		"verdict", OPTION_VERDICT, "V", 0,                                                                 \
+			"Only this verdict and stricter ones; from the mildest: allow, alert, hold, deny, kill", 1 \
 	}
 
 /* One option into the filter. ARGP_ERR_UNKNOWN: it is none of these. Wrong values end the program, as argp_error does. */
