@@ -10,16 +10,6 @@
 #include "pipeline.h"
 #include "replay_filter.h"
 
-/* What becomes of an operation. */
-enum replay_outcome {
-	OUTCOME_NOTHING = 0, /* there was nothing to lose, or it failed by itself */
-	OUTCOME_LOST = 1, /* done */
-	OUTCOME_SPARED = 2, /* not done: denied, or the process was killed before */
-	OUTCOME_HELD = 3, /* stands stopped for a person to decide */
-	OUTCOME_NOT_REACHED = 4, /* the process would have been killed earlier */
-	OUTCOME_COUNT = 5,
-};
-
 /* One event, as sinks get it. */
 struct replay_event {
 	const char *line; /* JSON, with its newline; valid during the call */
