@@ -103,7 +103,7 @@ static int take_attached(struct source_file *source, struct source_step *step)
 			error = keep(&source->verdict, source->ahead.payload, &step->verdict);
 		else if (source->ahead.kind == JOURNAL_CGROUP)
 			error = take_cgroup(source, step);
-		else
+		else if (source->ahead.kind != JOURNAL_HOLD) /* tells what came of it, and asks for nothing */
 			return 0;
 		if (error)
 			return error;
