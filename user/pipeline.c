@@ -188,6 +188,15 @@ static uint32_t hold_number(const struct event *event, const struct hold *hold)
 	return event->head.kind == RECORD_OP ? event->op.hold : 0;
 }
 
+static void pass_outcome(struct pipeline *pipeline, const struct event *event, const struct telling *telling,
+			 const char *rule)
+{
+	struct pipeline_outcome outcome = {telling->decision, rule, telling->hold, telling->sql};
+
+	if (pipeline->actions.decided)
+		pipeline->actions.decided(event, &outcome, pipeline->actions.userdata);
+}
+
 /* Counts an operation, renders it and gives it out. */
 static int tell_op(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
 {
@@ -208,6 +217,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 	if (telling->policy && report.verdict > VERDICT_ALLOW)
 		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
+	pass_outcome(pipeline, event, telling, report.rule);
 	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
 		event_writer_skip(&pipeline->writer);
 		return 0;
