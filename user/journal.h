@@ -120,7 +120,7 @@ struct journal;
 /* What may change while it is open. */
 struct journal_limits {
 	uint64_t window; /* nanoseconds until an item is on disk, at most; 0: the default, as everywhere here */
-	uint64_t size; /* bytes of a segment, about */
+	uint64_t size; /* bytes of a segment, about; a fourth of the cap where that is less */
 	uint64_t age; /* nanoseconds that one segment is written to, at most */
 	uint64_t cap; /* bytes of all segments, about; the oldest are removed */
 	const char *group; /* that may read; NULL: none */
@@ -151,8 +151,8 @@ struct journal_state {
 /*
  * journal_new - opens a journal for writing
  *
- * A new segment continues what is there. -EWOULDBLOCK: somebody else writes to it; -ENOENT: no such group; otherwise
- * what mkdir(2), open(2) say of directory or key. A disk that is full is no error here: see journal_state. Where it
+ * A new segment continues what is there. -EWOULDBLOCK: somebody else writes to it; otherwise what mkdir(2) and
+ * open(2) say of directory or key. A disk that is full is no error here: see journal_state. Where it
  * fails, *ret_what (may be NULL) points at static words for what could not be done.
  */
 int journal_new(const struct journal_options *options, struct journal **ret_journal, const char **ret_what);

@@ -701,6 +701,8 @@ static void apply_limits(struct journal *journal, const struct journal_limits *l
 	journal->limits.size = limits->size ? limits->size : JOURNAL_SIZE_DEFAULT;
 	journal->limits.age = limits->age ? limits->age : JOURNAL_AGE_DEFAULT;
 	journal->limits.cap = limits->cap ? limits->cap : JOURNAL_CAP_DEFAULT;
+	/* The cap is kept by whole segments: they must not be larger than what is to stay. */
+	journal->limits.size = MIN(journal->limits.size, journal->limits.cap / 4);
 	journal->redact = limits->redact;
 }
 
@@ -745,10 +747,8 @@ static int journal_start(struct journal *journal, const struct journal_options *
 	error = journal_segment_start(&journal->segment, options->directory, options->key, ret_what);
 	if (error)
 		return error;
-	*ret_what = "there is no such group";
-	error = journal_segment_set_group(&journal->segment, options->limits.group);
-	if (error)
-		return error;
+	if (journal_segment_set_group(&journal->segment, options->limits.group))
+		log_warning("journal: its directory cannot be given to group %s", options->limits.group);
 	*ret_what = "out of memory";
 	if (options->limits.group) {
 		journal->group = strdup(options->limits.group);

@@ -222,6 +222,15 @@ static void tell_judged(struct pipeline *pipeline, const struct event *event, co
 		pipeline->actions.judged(&judgement, pipeline->actions.userdata);
 }
 
+static void pass_outcome(struct pipeline *pipeline, const struct event *event, const struct telling *telling,
+			 const char *rule)
+{
+	struct pipeline_outcome outcome = {telling->decision, rule, telling->hold, telling->sql};
+
+	if (pipeline->actions.decided)
+		pipeline->actions.decided(event, &outcome, pipeline->actions.userdata);
+}
+
 /* Counts an operation, renders it and gives it out. */
 static int tell_op(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
 {
@@ -243,6 +252,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
 	tell_judged(pipeline, event, telling);
+	pass_outcome(pipeline, event, telling, report.rule);
 	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
 		event_writer_skip(&pipeline->writer);
 		return 0;

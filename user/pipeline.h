@@ -31,6 +31,14 @@ struct pipeline_judgement {
 	uint32_t hold; /* number of the question; 0: none */
 };
 
+/* What was decided on an operation; pointers are good for the length of a call. */
+struct pipeline_outcome {
+	struct decision decision; /* that stands */
+	const char *rule; /* NULL: the default decided, or the rule is not known */
+	const struct hold *hold; /* that it stands stopped for; NULL: for none */
+	const struct event_sql *sql; /* RECORD_SQL */
+};
+
 struct pipeline_actions {
 	/* A statement's text from the stopped process, malloc'ed, at most SQL_TEXT_MAX + 1 bytes. Negative errno. */
 	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
@@ -56,6 +64,10 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
+	/* An operation has been decided on, and what was to be done about it is done: the event's flags tell. */
+	void (*decided)(const struct event *event, const struct pipeline_outcome *outcome, void *userdata);
+	/* A question was opened, weighed ("stake"), timed out or closed: `change` in one word. */
+	void (*hold_changed)(const struct hold *hold, const char *change, uint64_t now, void *userdata);
 	/* A session has ended. */
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */

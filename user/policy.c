@@ -124,6 +124,7 @@ void policy_free(struct policy *policy)
 		free(policy->sinks[i].url);
 		free(policy->sinks[i].secret_env);
 	}
+	free(policy->journal.group);
 	strings_free(&policy->interpreters);
 	nfa_free(policy->names);
 	free(policy->rules);
@@ -1097,6 +1098,11 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 bool policy_knows_environment(const struct policy *policy)
 {
 	return policy->image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
+}
+
+const struct policy_journal *policy_journal(const struct policy *policy)
+{
+	return &policy->journal;
 }
 
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count)

@@ -115,6 +115,16 @@ struct policy_sink {
 	char *secret_env; /* SINK_WEBHOOK: the variable that holds the key; may be NULL */
 };
 
+/* How the journal is kept, where one is asked for; 0 and NULL: not said. */
+struct policy_journal {
+	char *group; /* that may read it */
+	uint8_t redact; /* literals of SQL and known secrets are masked */
+	uint64_t size; /* bytes of one segment */
+	uint64_t age; /* nanoseconds that one segment is written to */
+	uint64_t cap; /* bytes of all segments */
+	uint64_t window; /* nanoseconds until what was taken is on disk */
+};
+
 /* --- Loading --- */
 
 struct policy;
@@ -157,6 +167,7 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 bool policy_knows_environment(const struct policy *policy);
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
 const char *sink_type_name(enum sink_type type);
+const struct policy_journal *policy_journal(const struct policy *policy);
 
 /*
  * The sets of facts that no automaton in the kernel gives: rules whose condition holds. Only rules that have the

@@ -69,6 +69,7 @@ struct policy {
 	unsigned int without_environment; /* the line that says so; 0: agents are known by their environment too */
 	struct policy_sink *sinks;
 	size_t sink_count;
+	struct policy_journal journal;
 	struct policy_strings interpreters;
 
 	struct policy_network *networks;

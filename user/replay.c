@@ -19,14 +19,6 @@ static bool verdict_text(const struct replay *replay, enum journal_tag tag, stru
 	return replay->step.verdict.data && journal_text(replay->step.verdict, tag, ret_text);
 }
 
-/* What was done to a process comes out as it did then. */
-static int recorded_result(const struct replay *replay)
-{
-	if (verdict_number(replay, JOURNAL_TAG_FLAGS) & OP_ACT_FAILED)
-		return -ESRCH;
-	return (int)(int64_t)verdict_number(replay, JOURNAL_TAG_RESULT);
-}
-
 static int act_read_text(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
 			 void *userdata)
 {
@@ -48,18 +40,19 @@ static int act_read_text(const struct actor *actor, uint64_t address, char **ret
 	return 0;
 }
 
+/* What was done to a process comes out as it did then. */
 static int act_on_process(const struct actor *actor, void *userdata)
 {
 	(void)actor;
-	return recorded_result(userdata);
+	return verdict_number(userdata, JOURNAL_TAG_FLAGS) & OP_ACT_FAILED ? -ESRCH : 0;
 }
 
+/* A call that could not be made to fail ended with its process, which the verdict then tells. */
 static int act_refuse(const struct event *event, void *userdata)
 {
-	struct replay *replay = userdata;
+	uint32_t verdict = event->head.kind == RECORD_SQL ? event->sql.verdict : event->op.verdict;
 
-	(void)event;
-	return (int)(int64_t)verdict_number(replay, JOURNAL_TAG_RESULT);
+	return verdict < VERDICT_KILL && verdict_number(userdata, JOURNAL_TAG_VERDICT) == VERDICT_KILL ? -ENOTSUP : 0;
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -146,7 +139,7 @@ static bool recorded_judgement(const struct event *event, struct sql_judgement *
 	    !journal_number(replay->step.verdict, JOURNAL_TAG_CLASSES, &classes))
 		return false;
 	found = trust_of(trust);
-	if (found < 0 || (found < SQL_TRUST_TIMEOUT && !(replay->step.item.flags & JOURNAL_REDACTED)))
+	if (found < 0 || (found < SQL_TRUST_TIMEOUT && !replay->step.redacted))
 		return false;
 	judgement.classes = (uint32_t)classes;
 	judgement.trust = (enum sql_trust)found;

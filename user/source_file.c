@@ -99,6 +99,7 @@ static int take_attached(struct source_file *source, struct source_step *step)
 		return error;
 	source->has_ahead = false;
 	while ((result = look_ahead(source)) > 0) {
+		step->redacted |= source->ahead.kind == JOURNAL_VERDICT && source->ahead.flags & JOURNAL_REDACTED;
 		if (source->ahead.kind == JOURNAL_VERDICT)
 			error = keep(&source->verdict, source->ahead.payload, &step->verdict);
 		else if (source->ahead.kind == JOURNAL_CGROUP)
@@ -121,6 +122,7 @@ int source_file_next(struct source_file *source, struct source_step *ret_step)
 		return result;
 	step.item = source->ahead;
 	step.gap = source->gap;
+	step.redacted = step.item.flags & JOURNAL_REDACTED;
 	source->gap = false;
 	if (step.item.kind == JOURNAL_RECORD)
 		result = take_attached(source, &step);

@@ -13,6 +13,7 @@ struct source_step {
 	struct span verdict; /* attributes of JOURNAL_VERDICT */
 	struct span cgroup_path;
 	uint64_t cgroup; /* that the path is of */
+	bool redacted; /* texts of either were masked */
 	bool gap; /* something before it could not be read */
 };
 
