@@ -96,12 +96,12 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
 	$(say) TEST $<
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(B)/libreprieve.a $(LIBS) -lcmocka
 
--include tests/diff/Makefile.inc tests/live/Makefile.inc tests/bench/Makefile.inc tests/fuzz/Makefile.inc
+-include tests/diff/Makefile.inc tests/live/Makefile.inc tests/replay/Makefile.inc tests/bench/Makefile.inc tests/fuzz/Makefile.inc
 
 unit: need $(UNIT_PROGRAMS)
 	$(Q)tests/run unit
 
-programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS)
+programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS) $(REPLAY_PROGRAMS)
 
 test:
 	$(Q)tools/setup build
