@@ -4,12 +4,14 @@
 
 #include "export.h"
 #include "opts.h"
+#include "report_journal.h"
 #include "report_source.h"
 
 struct export_options {
 	const char *output;
 	const struct export_format *format;
 	bool raw;
+	struct replay_filter filter;
 };
 
 enum { KEY_FORMAT = OPTION_OWN, KEY_RAW };
@@ -19,6 +21,7 @@ static const struct argp_option rows[] = {
 	{"output", 'o', "FILE", 0, "Where to; it is replaced only by a whole export. Default: standard output", 0},
 	{"raw", KEY_RAW, NULL, 0,
 	 "csv: leave out the apostrophe before fields that a spreadsheet would take for formulas", 0},
+	REPLAY_FILTER_ROWS,
 	{},
 };
 
@@ -43,7 +46,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 			argp_error(state, "--format is needed: jsonl, csv, sqlite or ocsf");
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return replay_filter_option(key, argument, state, &own->filter);
 	}
 }
 
@@ -77,8 +80,20 @@ static void tell(const struct export *export, const char *output, int error)
 		log_error("%s: %s", output ? output : "standard output", strerror(-error));
 }
 
+static int add_policies(struct export *export, const struct report_journal *journal)
+{
+	int error = 0;
+
+	for (size_t i = 0; !error && export->format->database && i < journal->policy_count; i++)
+		error = export_sqlite_policy(export, &(struct export_policy){.time = journal->policies[i].time,
+									     .origin = journal->policies[i].origin,
+									     .text = journal->policies[i].text});
+	return error;
+}
+
 /* Into a file, or a database, that is not in its place yet. */
-static int fill(struct export *export, struct report_source *source, const char *output)
+static int fill(struct export *export, struct report_source *source, const struct report_journal *journal,
+		const char *output)
 {
 	int error = export->format->begin ? export->format->begin(export) : 0;
 
@@ -86,7 +101,9 @@ static int fill(struct export *export, struct report_source *source, const char 
 		tell(export, output, error);
 		return error;
 	}
-	error = report_source_read(source, add_event, export);
+	error = add_policies(export, journal);
+	if (!error)
+		error = report_source_read(source, add_event, export);
 	if (!error && export->format->end)
 		error = export->format->end(export);
 	if (error && !source->failed)
@@ -94,11 +111,10 @@ static int fill(struct export *export, struct report_source *source, const char 
 	return error;
 }
 
-static int make_export(const struct export_options *own, const char *path)
+static int write_export(const struct export_options *own, struct export *export, struct report_source *source,
+			const struct report_journal *journal)
 {
 	_cleanup_(report_file_cleanup) struct report_file file = {};
-	struct export export = {.format = own->format, .raw = own->raw, .source = path};
-	struct report_source source = {.path = path};
 	int error = report_file_open(&file, own->output);
 
 	if (error)
@@ -107,12 +123,27 @@ static int make_export(const struct export_options *own, const char *path)
 		log_error("%s cannot be written to a pipe or a device: -o FILE is needed", own->format->name);
 		return -EINVAL;
 	}
-	export.stream = file.stream;
-	export.path = file.temporary;
-	error = fill(&export, &source, own->output);
+	export->stream = file.stream;
+	export->path = file.temporary;
+	error = fill(export, source, journal, own->output);
 	if (own->format->free)
-		own->format->free(&export);
+		own->format->free(export);
 	return error ? error : report_file_done(&file);
+}
+
+static int make_export(struct export_options *own, const char *path)
+{
+	_cleanup_(report_journal_done) struct report_journal journal = {};
+	struct report_source source = {.path = path, .journal = report_is_journal(path)};
+	struct export export = {.format = own->format, .raw = own->raw, .source = path};
+	int error = source.journal && own->format->database ? report_journal_read(path, &journal) : 0;
+
+	if (error)
+		return error;
+	export.integrity = journal.integrity_text;
+	if (report_source_filtered(&own->filter))
+		source.filter = &own->filter;
+	return write_export(own, &export, &source, &journal);
 }
 
 int cmd_export(int argc, char **argv)
@@ -127,5 +158,13 @@ int cmd_export(int argc, char **argv)
 		log_error("%s is no text: -o FILE is needed", own.format->name);
 		return EXIT_USAGE;
 	}
-	return make_export(&own, common.arguments[0]) ? EXIT_FAILED : EXIT_DONE;
+	if (report_source_filtered(&own.filter) && !report_is_journal(common.arguments[0])) {
+		log_error(
+			"%s is a file of events: --since, --until, --session, --op, --path and --verdict need a journal",
+			common.arguments[0]);
+		return EXIT_USAGE;
+	}
+	code = make_export(&own, common.arguments[0]) ? EXIT_FAILED : EXIT_DONE;
+	replay_filter_done(&own.filter);
+	return code;
 }

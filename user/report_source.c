@@ -58,7 +58,43 @@ static int check_events(struct report_source *source)
 	return 0;
 }
 
-int report_source_read(struct report_source *source, report_each each, void *userdata)
+/* --- a journal --- */
+
+struct journal_walk {
+	struct report_source *source;
+	report_each each;
+	void *userdata;
+	int result; /* of each */
+};
+
+static int give_event(const struct replay_event *event, void *userdata)
+{
+	struct journal_walk *walk = userdata;
+	size_t length = event->length;
+
+	while (length && event->line[length - 1] == '\n')
+		length--;
+	walk->result = give_line(walk->source, event->line, length, walk->each, walk->userdata);
+	return walk->result;
+}
+
+static int read_journal(struct report_source *source, report_each each, void *userdata)
+{
+	struct journal_walk walk = {source, each, userdata, 0};
+	struct replay_summary summary;
+	int result = replay_events(source->path, source->filter, give_event, &walk, &summary);
+
+	source->failed = result && !walk.result;
+	return result;
+}
+
+bool report_source_filtered(const struct replay_filter *filter)
+{
+	return filter->since.base || filter->until.base || filter->session || filter->ops || filter->verdict ||
+	       filter->path;
+}
+
+static int read_file(struct report_source *source, report_each each, void *userdata)
 {
 	bool standard = streq(source->path, "-");
 	_cleanup_fclose_ FILE *file = standard ? NULL : fopen(source->path, "re");
@@ -72,6 +108,11 @@ int report_source_read(struct report_source *source, report_each each, void *use
 	}
 	result = read_events(source, standard ? stdin : file, each, userdata);
 	return result ? result : check_events(source);
+}
+
+int report_source_read(struct report_source *source, report_each each, void *userdata)
+{
+	return source->journal ? read_journal(source, each, userdata) : read_file(source, each, userdata);
 }
 
 /* --- a file that is whole --- */

@@ -6,17 +6,22 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "buffer.h"
+#include "replay.h"
 
 /* One event. line: its JSON without the newline. Both are valid during the call. Other than 0 ends the walk. */
 typedef int (*report_each)(const json_t *event, const char *line, size_t length, void *userdata);
 
 struct report_source {
 	const char *path; /* "-": events from standard input */
+	bool journal; /* path is one; else a file of events */
+	struct replay_filter *filter; /* only of a journal; NULL: everything */
 	uint64_t events; /* given out */
 	uint64_t bad_lines; /* that are no JSON object: passed over */
 	bool failed; /* it was the source, and a message has been printed */
 };
+
+/* Is anything asked for but everything? */
+bool report_source_filtered(const struct replay_filter *filter);
 
 /* Returns 0, what `each` returned, or a negative errno after a message. */
 int report_source_read(struct report_source *source, report_each each, void *userdata);
