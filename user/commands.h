@@ -14,6 +14,7 @@ int cmd_deny(int argc, char **argv);
 int cmd_review(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_policy(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

@@ -16,6 +16,7 @@ static const struct command commands[] = {
 	{"review", "a screen of held operations, with keys to approve and deny", cmd_review, NEEDS_DAEMON},
 	{"release", "answer every hold as its rule's on_timeout says", cmd_release, NEEDS_DAEMON_OR_ROOT},
 	{"policy", "check, show and try policies", cmd_policy, NEEDS_NOTHING},
+	{"verify", "is a journal what was written? where not, and what can be trusted", cmd_verify, NEEDS_NOTHING},
 	{"doctor", "what this kernel offers, what is therefore guarded, how to get more", cmd_doctor, NEEDS_NOTHING},
 };
 
