@@ -178,21 +178,25 @@ static void add_fault(struct buffer *text, const struct journal_check *check)
 
 static void add_sound(struct buffer *text, const struct journal_check *check)
 {
-	text_add_counted(text, check->blocks, "block", "blocks");
+	text_add_counted(text, check->items, "entry", "entries");
 	buffer_text(text, " in ");
 	text_add_counted(text, check->segments, "segment", "segments");
 	buffer_text(text, ", each with the right checksum and in its place in the chain.");
 	if (check->signed_time) {
 		buffer_text(text, " Signed up to ");
 		add_time(text, check->signed_time);
+		buffer_text(text, " (");
+		text_add_counted(text, check->signed_items, "entry", "entries");
+		buffer_char(text, ')');
 		buffer_text(text, check->key_given ? ", by the key that was given."
 						   : ", by the key that the journal itself names: compare it with the "
 						     "machine's public key.");
 	} else {
 		buffer_text(text, " It is not signed: that shows accidents, not forgery.");
 	}
-	if (check->torn)
-		buffer_text(text, " Its end is torn, as a crash leaves it, or it is still written to.");
+	if (check->torn || check->open)
+		buffer_text(text, " It is not closed: it is still written to, its writer was killed, or its end was cut "
+				  "off.");
 	if (check->removed)
 		buffer_text(text, " Older segments were removed to keep to the size that was set.");
 	if (check->lost) {
