@@ -481,6 +481,7 @@ int report_add(struct report *report, const json_t *event)
 void report_finish(struct report *report)
 {
 	report_holds_settle(report);
+	report_processes_mark(report);
 }
 
 /* --- life --- */

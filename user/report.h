@@ -59,6 +59,8 @@ struct report_process {
 	int64_t pid, start, uid; /* start 0, uid -1: not known */
 	char *comm, *exe, *command, *cwd; /* NULL: not known */
 	uint64_t ops, stopped, held;
+	size_t number; /* from 1, in the order in which they were met */
+	bool shown; /* in the tree */
 	struct report_loss lost;
 	struct report_line *line; /* of the timeline, that its next operation may join */
 };
@@ -232,6 +234,10 @@ char *report_copy_text(struct report *report, const char *text);
 struct report_session *report_session_of(struct report *report, const json_t *event);
 /* The process of an event, with its ancestors; NULL where it is not known, or beyond the limit. */
 struct report_process *report_process_of(struct report *report, const json_t *event, struct report_session *session);
+/* Which processes the tree shows: of each at most so many children, down to so deep. */
+#define REPORT_CHILDREN_SHOWN 40
+#define REPORT_DEPTH_SHOWN 60
+void report_processes_mark(struct report *report);
 /* A session's own event may tell the arguments of its root. */
 void report_process_root(struct report *report, const json_t *event, struct report_session *session);
 

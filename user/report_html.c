@@ -89,11 +89,23 @@ void html_process(struct buffer *to, const struct report_process *process)
 		html_text(to, NULL);
 		return;
 	}
-	buffer_format(to, "<a href=\"#p%lld-%lld\">", (long long)process->pid, (long long)process->start);
+	if (process->shown)
+		buffer_format(to, "<a href=\"#p%zu\">", process->number);
 	html(to, "<code>");
 	html_text(to, process->comm);
-	html(to, "</code></a>");
+	buffer_text(to, process->shown ? "</code></a>" : "</code>");
 	buffer_format(to, " [%lld]", (long long)process->pid);
+}
+
+void html_bytes(struct buffer *to, const struct report_loss *loss)
+{
+	if (loss->unsized_files && !loss->bytes) {
+		html(to, "size not known");
+		return;
+	}
+	if (loss->unsized_files)
+		html(to, "at least ");
+	text_add_size(to, loss->bytes);
 }
 
 void html_loss(struct buffer *to, const struct report_loss *loss)
@@ -102,9 +114,7 @@ void html_loss(struct buffer *to, const struct report_loss *loss)
 		text_add_counted(to, loss->files, "file", "files");
 		if (loss->files) {
 			html(to, " (");
-			if (loss->unsized_files)
-				html(to, "at least ");
-			text_add_size(to, loss->bytes);
+			html_bytes(to, loss);
 			html(to, ")");
 		}
 	}

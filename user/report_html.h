@@ -19,6 +19,8 @@ void html_time(struct buffer *to, const struct report *report, int64_t time, enu
 
 /* "rm [356]", a link to its place in the tree. */
 void html_process(struct buffer *to, const struct report_process *process);
+/* "1.8 MB", "at least 1.8 MB", "size not known" */
+void html_bytes(struct buffer *to, const struct report_loss *loss);
 /* "93 files (1.8 MB) and 2 directories" */
 void html_loss(struct buffer *to, const struct report_loss *loss);
 /* A line that says how many rows are missing, where some are. */

@@ -195,8 +195,9 @@ static void add_sound(struct buffer *text, const struct journal_check *check)
 		buffer_text(text, " It is not signed: that shows accidents, not forgery.");
 	}
 	if (check->torn || check->open)
-		buffer_text(text, " It is not closed: it is still written to, its writer was killed, or its end was cut "
-				  "off.");
+		buffer_text(text,
+			    " It is not closed: it is still written to, its writer was killed, or its end was cut "
+			    "off.");
 	if (check->removed)
 		buffer_text(text, " Older segments were removed to keep to the size that was set.");
 	if (check->lost) {

@@ -14,7 +14,8 @@
 
 struct look {
 	struct report *report;
-	struct report_index rows; /* of the rows that can be looked for, by device and inode */
+	struct report_index rows; /* by device and inode */
+	struct report_index paths; /* of rows whose inode was not learned (tier signal), by path */
 	size_t extras;
 };
 
@@ -81,15 +82,34 @@ static uint64_t hash_of(const struct inode_wanted *wanted)
 	return report_hash(REPORT_HASH_START, wanted, sizeof(*wanted));
 }
 
+static bool is_path(const void *entry, const void *wanted)
+{
+	return streq(((const struct report_row *)entry)->path, wanted);
+}
+
+static uint64_t hash_of_path(const char *path)
+{
+	return report_hash(REPORT_HASH_START, path, strlen(path));
+}
+
+static void index_row(struct look *look, struct report_row *row)
+{
+	struct inode_wanted wanted = {row->dev, row->ino};
+	int error = 0;
+
+	if (row->dev)
+		error = report_index_add(&look->rows, hash_of(&wanted), row);
+	else if (row->path)
+		error = report_index_add(&look->paths, hash_of_path(row->path), row);
+	look->report->failed |= error != 0;
+}
+
 static void index_rows(struct look *look)
 {
-	for (struct report_row *row = look->report->lost_rows.first; row; row = row->next) {
-		struct inode_wanted wanted = {row->dev, row->ino};
-
+	for (struct report_row *row = look->report->lost_rows.first; row; row = row->next)
 		/* What was truncated is gone from each descriptor too. */
-		if (row->dev && !row->directory && !streq(row->op, "truncate") && !streq(row->op, "overwrite"))
-			look->report->failed |= report_index_add(&look->rows, hash_of(&wanted), row) != 0;
-	}
+		if (!row->directory && !streq(row->op, "truncate") && !streq(row->op, "overwrite"))
+			index_row(look, row);
 }
 
 /* --- processes --- */
@@ -157,26 +177,40 @@ static bool is_younger(const char *path, const struct report_row *row)
 	return facts.stx_btime.tv_sec * (int64_t)NSEC_PER_SEC + facts.stx_btime.tv_nsec > row->time;
 }
 
+/* " (deleted)" is what the kernel appends to the name of a file that has none any more. */
+static struct report_row *row_of(struct look *look, char *target, const struct stat *status)
+{
+	struct inode_wanted wanted = {(uint64_t)major(status->st_dev) << 20 | minor(status->st_dev), status->st_ino};
+	struct report_row *row = report_index_find(&look->rows, hash_of(&wanted), is_row, &wanted);
+	char *end = strstr(target, " (deleted)");
+
+	if (!row)
+		row = extra_row(look, target, status, &wanted);
+	if (row || !end)
+		return row;
+	*end = '\0';
+	row = report_index_find(&look->paths, hash_of_path(target), is_path, target);
+	if (row && !row->size_known) {
+		row->size = (uint64_t)status->st_size;
+		row->size_known = true;
+	}
+	return row;
+}
+
 static void look_at(struct look *look, const char *pid, const char *where, const char *comm)
 {
-	char path[96], target[1100];
-	struct inode_wanted wanted;
+	char path[128], target[1100];
 	struct report_row *row;
 	struct stat status;
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "/proc/%s/%s", pid, where);
-	if (stat(path, &status) || !S_ISREG(status.st_mode))
+	snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, where);
+	/* Of a file that has other names one was lost; they are told of by the inode's number. */
+	if (stat(path, &status) || !S_ISREG(status.st_mode) || status.st_nlink)
 		return;
 	length = readlink(path, target, sizeof(target) - 1);
 	target[MAX(length, (ssize_t)0)] = '\0';
-	wanted = (struct inode_wanted){(uint64_t)major(status.st_dev) << 20 | minor(status.st_dev), status.st_ino};
-	row = report_index_find(&look->rows, hash_of(&wanted), is_row, &wanted);
-	/* Of a file with more names one was lost; the others are told by their number. */
-	if (status.st_nlink)
-		return;
-	if (!row)
-		row = extra_row(look, target, &status, &wanted);
+	row = row_of(look, target, &status);
 	if (row && !is_younger(path, row))
 		note(look, row, pid, where, comm);
 }
@@ -235,5 +269,6 @@ void report_look_around(struct report *report, const struct report_facts *facts)
 			look_at_process(&look, entry->d_name);
 	closedir(proc);
 	report_index_free(&look.rows);
+	report_index_free(&look.paths);
 	report->look.done = true;
 }

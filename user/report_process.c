@@ -64,6 +64,7 @@ static struct report_process *process_new(struct report *report, const struct pr
 	process->session = (struct report_session *)wanted->session;
 	process->pid = wanted->pid;
 	process->start = wanted->start;
+	process->number = report->processes.count;
 	process->uid = -1;
 	told_number(told, "uid", &process->uid);
 	process->comm = report_copy_member(report, told, "comm");
@@ -153,6 +154,27 @@ void report_process_root(struct report *report, const json_t *event, struct repo
 	wanted.command = buffer_string(&command);
 	if (process)
 		learn(report, process, &wanted, told);
+}
+
+static void mark(struct report_process *process, size_t depth)
+{
+	size_t children = 0;
+
+	process->shown = true;
+	if (depth >= REPORT_DEPTH_SHOWN)
+		return;
+	for (struct report_process *child = process->child; child; child = child->sibling)
+		if (children++ < REPORT_CHILDREN_SHOWN)
+			mark(child, depth + 1);
+}
+
+void report_processes_mark(struct report *report)
+{
+	size_t roots = 0;
+
+	for (struct report_process *process = report->processes.first; process; process = process->next)
+		if (!process->parent && roots++ < REPORT_ROWS_DEFAULT)
+			mark(process, 0);
 }
 
 /* --- directories --- */

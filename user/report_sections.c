@@ -60,8 +60,9 @@ static void add_directory_line(struct buffer *to, const struct report *report, c
 		text_add_counted(to, directory->below.directories, "directory", "directories");
 	html(to, "</span><span class=\"n\">");
 	if (directory->below.unsized_files)
-		html(to, "&ge; ");
-	text_add_size(to, directory->below.bytes);
+		buffer_text(to, directory->below.bytes ? "&ge; " : "?");
+	if (!directory->below.unsized_files || directory->below.bytes)
+		text_add_size(to, directory->below.bytes);
 	html(to, "</span>");
 	add_share(to, &directory->below, &report->lost);
 	html(to, "</span>");
@@ -303,12 +304,25 @@ static void add_linked(struct buffer *to, const struct report *report)
 		html_code(to, row->path);
 		html(to, "</td><td class=\"n\" data-l=\"size\">");
 		text_add_size(to, row->size);
-		buffer_format(to, "</td><td class=\"mono\" data-l=\"inode\">%u:%u, %llu</td>",
+		buffer_format(to, "</td><td data-l=\"inode\"><code>%u:%u, %llu</code></td>",
 			      (unsigned int)(row->dev >> 20), (unsigned int)(row->dev & 0xfffff),
 			      (unsigned long long)row->ino);
 		html_table_row_end(&table);
 	}
 	html_table_end(&table);
+}
+
+static void add_unlearned(struct buffer *to, const struct report *report)
+{
+	uint64_t count = 0;
+
+	for (const struct report_row *row = report->lost_rows.first; row; row = row->next)
+		count += row->nlink < 0 && !row->directory;
+	if (!count)
+		return;
+	html(to, "<p>Of ");
+	text_add_counted(to, count, "lost file", "lost files");
+	html(to, " it was not learned whether there are other names (tier signal tells no inodes).</p>\n");
 }
 
 void html_recovery(struct buffer *to, const struct report *report)
@@ -328,6 +342,7 @@ void html_recovery(struct buffer *to, const struct report *report)
 		html(to, ".</p>\n");
 	}
 	add_linked(to, report);
+	add_unlearned(to, report);
 	html(to,
 	     "<p class=\"soft\">Backups and snapshots of the file system are not known to this report. Content that is in "
 	     "neither of these places is gone once its blocks are used again: write as little as possible to that "
@@ -394,7 +409,7 @@ static void add_objects(struct buffer *to, const struct report *report)
 		.columns =
 			"<colgroup><col><col class=\"c-rule\"><col><col class=\"c-num\"><col class=\"c-num\"></colgroup>"
 			"<thead><tr><th>Object</th><th>Database</th><th>Kind of statement</th><th class=\"n\">Sent</th>"
-			"<th class=\"n\">Held or stopped</th></tr></thead>",
+			"<th class=\"n\">Not sent</th></tr></thead>",
 	};
 
 	html(to, "<h3>Objects that they name</h3>\n");

@@ -2,9 +2,6 @@
 /* The report's sections about people and time: holds with their decisions, the timeline, the tree of processes. */
 #include "report_html.h"
 
-#define CHILDREN_SHOWN 40
-#define DEPTH_MAX 60
-
 /* --- holds --- */
 
 /* What a person did, in a word; of `approve` by how far it reaches. */
@@ -93,7 +90,7 @@ static void add_hold_title(struct buffer *to, const struct report_hold *hold)
 		html(to, " by ");
 		html_text(to, by->user);
 	}
-	if (hold->waited_ms) {
+	if (hold->waited_ms && !streq(state, "timed-out") && !streq(state, "expired")) {
 		html(to, " after ");
 		text_add_duration(to, hold->waited_ms * (int64_t)NSEC_PER_MSEC);
 	}
@@ -269,7 +266,7 @@ static void add_strip(struct buffer *to, const struct report *report)
 	html_time(to, report, report->bucket_start + (int64_t)used * report->bucket_ns, HTML_TIME);
 	html(to,
 	     "</span></div>\n<ul class=\"key\"><li class=\"l\">lost</li><li class=\"s\">stopped or held</li><li>other"
-	     "</li><li>one bar is ");
+	     "</li><li class=\"n\">one bar is ");
 	text_add_duration(to, report->bucket_ns);
 	html(to, ", the highest ");
 	text_add_counted(to, most, "operation", "operations");
@@ -408,23 +405,24 @@ static void add_process_facts(struct buffer *to, const struct report_process *pr
 	html(to, "</small>");
 }
 
-static void add_process(struct buffer *to, const struct report_process *process, size_t depth)
+static void add_process(struct buffer *to, const struct report_process *process)
 {
-	size_t children = 0;
+	uint64_t hidden = 0;
 
-	buffer_format(to, "<li><div class=\"proc\" id=\"p%lld-%lld\">", (long long)process->pid,
-		      (long long)process->start);
+	buffer_format(to, "<li><div class=\"proc\" id=\"p%zu\">", process->number);
 	html_code_folded(to, process->command ? process->command : process->comm);
 	add_process_facts(to, process);
 	html(to, "</div>");
-	if (process->child && depth < DEPTH_MAX) {
+	if (process->child) {
 		html(to, "<ul>\n");
-		for (const struct report_process *child = process->child; child; child = child->sibling)
-			if (children++ < CHILDREN_SHOWN)
-				add_process(to, child, depth + 1);
-		if (children > CHILDREN_SHOWN) {
+		for (const struct report_process *child = process->child; child; child = child->sibling) {
+			if (child->shown)
+				add_process(to, child);
+			hidden += !child->shown;
+		}
+		if (hidden) {
 			html(to, "<li class=\"soft\">and ");
-			text_add_counted(to, children - CHILDREN_SHOWN, "more process", "more processes");
+			text_add_counted(to, hidden, "more process", "more processes");
 			html(to, "</li>\n");
 		}
 		html(to, "</ul>");
@@ -434,16 +432,14 @@ static void add_process(struct buffer *to, const struct report_process *process,
 
 void html_processes(struct buffer *to, const struct report *report)
 {
-	size_t roots = 0;
-
 	if (!report->processes.count)
 		return;
 	html(to,
 	     "<section id=\"processes\">\n<h2>Processes</h2>\n<p>From the agent down to each process that did one of these "
 	     "operations, as it was called.</p>\n<ul class=\"tree\">\n");
 	for (const struct report_process *process = report->processes.first; process; process = process->next)
-		if (!process->parent && roots++ < REPORT_ROWS_DEFAULT)
-			add_process(to, process, 0);
+		if (!process->parent && process->shown)
+			add_process(to, process);
 	html(to, "</ul>\n");
 	html_left_out(to, report->processes.left_out, "operations by processes beyond the limit");
 	html(to, "</section>\n");

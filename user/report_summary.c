@@ -74,8 +74,12 @@ static void add_lead(struct buffer *to, const struct report *report)
 	html_loss(to, &report->lost);
 	buffer_text(to, report->lost.files + report->lost.directories == 1 ? " was lost" : " were lost");
 	html(to, ", ");
-	text_add_counted(to, report->by_fate[FATE_STOPPED], "was stopped", "were stopped");
-	html(to, " by rule or by a person");
+	if (report->by_fate[FATE_STOPPED]) {
+		text_add_counted(to, report->by_fate[FATE_STOPPED], "was stopped", "were stopped");
+		html(to, " by rule or by a person");
+	} else {
+		html(to, "none was stopped by rule or by a person");
+	}
 	if (report->holds.count) {
 		html(to, ", and ");
 		text_add_counted(to, report->holds.count, "question was", "questions were");
@@ -119,10 +123,10 @@ static void add_figures(struct buffer *to, const struct report *report)
 
 	html(to, "<dl class=\"figures\">\n");
 	html(&lost, "files lost, ");
-	text_add_size(&lost, report->lost.bytes);
+	html_bytes(&lost, &report->lost);
 	add_figure(to, "f-lost", true, report->lost.files, buffer_string(&lost));
 	html(&spared, "files spared, ");
-	text_add_size(&spared, report->stopped.bytes);
+	html_bytes(&spared, &report->stopped);
 	add_figure(to, "f-spared", false, report->stopped.files, buffer_string(&spared));
 	add_figure(to, "f-holds", false, report->holds.count, "holds put to people");
 	add_figure(to, "f-sql", false, report->statements.count + report->statements.left_out, "SQL statements");
@@ -337,7 +341,8 @@ static void add_look(struct buffer *to, const struct report *report)
 	text_add_counted(to, report->look.processes, "process was", "processes were");
 	html(to, " looked at for files that are still open, on ");
 	html_time(to, report, report->look.time, HTML_DATE_TIME);
-	html(to, ": descriptors and mappings, by device and inode.");
+	html(to,
+	     ": descriptors and mappings, by device and inode, or by path where the recording has no inode (tier signal).");
 	if (report->look.unreadable) {
 		html(to, " Not readable: ");
 		text_add_count(to, report->look.unreadable);
