@@ -83,6 +83,7 @@ $(B)/self.skel.h: $(B)/bpf/self.o
 	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name self > $@
 
 $(B)/user/builtin.o: user/builtin.yaml user/agents.yaml
+$(B)/user/report_html.o: user/report.css user/report.js
 
 $(B)/libreprieve.a: $(LIB_OBJECTS)
 	$(Q)rm -f $@ && ar rcs $@ $^

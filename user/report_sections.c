@@ -168,7 +168,7 @@ static void add_row(struct html_table *table, const struct report *report, const
 		html(to, "<small><a href=\"#recovery\">still open in a process</a></small>");
 	html(to, "</td>");
 	add_size_cell(to, row);
-	buffer_format(to, "<td data-l=\"%s\">", lost ? "by" : "stopped");
+	html(to, "<td>");
 	html_text(to, row->op);
 	html(to, " by ");
 	html_process(to, row->process);

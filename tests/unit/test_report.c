@@ -117,73 +117,67 @@ static void test_figures(void **state)
 #define OP(op, rest) "{\"kind\":\"op\",\"op\":\"" op "\"," rest "}"
 #define FILE_OF(size, nlink) "\"target\":{\"path\":\"/a\",\"type\":\"file\",\"size\":" size ",\"nlink\":" nlink "}"
 
+static const struct {
+	const char *event;
+	enum fate fate;
+	bool file, directory;
+	uint64_t bytes;
+} fates[] = {
+	{OP("unlink", "\"verdict\":\"alert\",\"result\":0," FILE_OF("10", "1")), FATE_DONE, true, false, 10},
+	/* Another name keeps the bytes. */
+	{OP("unlink", "\"verdict\":\"alert\",\"result\":0," FILE_OF("10", "2")), FATE_DONE, true, false, 0},
+	{OP("unlink", "\"verdict\":\"alert\",\"result\":-2," FILE_OF("10", "1")), FATE_FAILED, true, false, 10},
+	{OP("unlink", "\"verdict\":\"deny\",\"acted\":true,\"tier\":\"lsm\",\"result\":-1," FILE_OF("10", "1")),
+	 FATE_STOPPED, true, false, 10},
+	/* Killed before the call; on the signal tier the call completes. */
+	{OP("unlink", "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"lsm\",\"result\":null," FILE_OF("5", "1")),
+	 FATE_STOPPED, true, false, 5},
+	{OP("unlink", "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"signal\",\"result\":null," FILE_OF("5", "1")),
+	 FATE_UNKNOWN, true, false, 5},
+	{OP("unlink", "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"signal\",\"result\":0," FILE_OF("5", "1")),
+	 FATE_DONE, true, false, 5},
+	{OP("unlink",
+	    "\"verdict\":\"deny\",\"enforced\":\"observe\",\"acted\":false,\"result\":null," FILE_OF("5", "1")),
+	 FATE_UNKNOWN, true, false, 5},
+	{OP("unlink", "\"verdict\":\"hold\",\"acted\":true,\"tier\":\"lsm\",\"result\":null," FILE_OF("5", "1")),
+	 FATE_HELD, true, false, 5},
+	{OP("unlink", "\"verdict\":\"hold\",\"acted\":true,\"answer\":\"refused\",\"result\":-1," FILE_OF("5", "1")),
+	 FATE_STOPPED, true, false, 5},
+	{OP("unlink", "\"verdict\":\"hold\",\"acted\":false,\"answer\":\"approved\",\"result\":0," FILE_OF("5", "1")),
+	 FATE_DONE, true, false, 5},
+	{OP("truncate", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"type\":\"file\","
+			"\"size\":9,\"new_size\":2,\"nlink\":3}"),
+	 FATE_DONE, true, false, 7},
+	{OP("truncate", "\"verdict\":\"allow\",\"result\":0,\"notes\":[\"nothing-lost\"]," FILE_OF("9", "1")),
+	 FATE_DONE, false, false, 0},
+	{OP("rmdir", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/d\",\"type\":\"directory\","
+		     "\"size\":4096,\"nlink\":2}"),
+	 FATE_DONE, false, true, 0},
+	{OP("rename", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"new_path\":\"/b\","
+		      "\"size\":70,\"nlink\":1}"),
+	 FATE_DONE, false, false, 0},
+	{OP("rename", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"new_path\":\"/b\","
+		      "\"size\":70,\"replaced\":{\"type\":\"file\",\"size\":3,\"nlink\":1}}"),
+	 FATE_DONE, true, false, 3},
+	{OP("overwrite", "\"verdict\":\"allow\",\"result\":0," FILE_OF("9", "1")), FATE_DONE, true, false, 0},
+	{OP("sql", "\"verdict\":\"alert\",\"result\":null,\"sql\":{\"statement\":\"drop table t\"}"), FATE_DONE, false,
+	 false, 0},
+	{OP("sql", "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"uprobe\",\"result\":null,\"sql\":{}"), FATE_STOPPED,
+	 false, false, 0},
+};
+
 static void test_fates(void **state)
 {
-	static const struct {
-		const char *event;
-		enum fate fate;
-		bool file, directory;
-		uint64_t bytes;
-	} rows[] = {
-		{OP("unlink", "\"verdict\":\"alert\",\"result\":0," FILE_OF("10", "1")), FATE_DONE, true, false, 10},
-		/* Another name keeps the bytes. */
-		{OP("unlink", "\"verdict\":\"alert\",\"result\":0," FILE_OF("10", "2")), FATE_DONE, true, false, 0},
-		{OP("unlink", "\"verdict\":\"alert\",\"result\":-2," FILE_OF("10", "1")), FATE_FAILED, true, false, 10},
-		{OP("unlink", "\"verdict\":\"deny\",\"acted\":true,\"tier\":\"lsm\",\"result\":-1," FILE_OF("10", "1")),
-		 FATE_STOPPED, true, false, 10},
-		/* Killed before the call; on the signal tier the call completes. */
-		{OP("unlink",
-		    "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"lsm\",\"result\":null," FILE_OF("5", "1")),
-		 FATE_STOPPED, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"signal\",\"result\":null," FILE_OF("5", "1")),
-		 FATE_UNKNOWN, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"signal\",\"result\":0," FILE_OF("5", "1")),
-		 FATE_DONE, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"deny\",\"enforced\":\"observe\",\"acted\":false,\"result\":null," FILE_OF("5", "1")),
-		 FATE_UNKNOWN, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"hold\",\"acted\":true,\"tier\":\"lsm\",\"result\":null," FILE_OF("5", "1")),
-		 FATE_HELD, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"hold\",\"acted\":true,\"answer\":\"refused\",\"result\":-1," FILE_OF("5", "1")),
-		 FATE_STOPPED, true, false, 5},
-		{OP("unlink",
-		    "\"verdict\":\"hold\",\"acted\":false,\"answer\":\"approved\",\"result\":0," FILE_OF("5", "1")),
-		 FATE_DONE, true, false, 5},
-		{OP("truncate", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"type\":\"file\","
-				"\"size\":9,\"new_size\":2,\"nlink\":3}"),
-		 FATE_DONE, true, false, 7},
-		{OP("truncate", "\"verdict\":\"allow\",\"result\":0,\"notes\":[\"nothing-lost\"]," FILE_OF("9", "1")),
-		 FATE_DONE, false, false, 0},
-		{OP("rmdir", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/d\",\"type\":\"directory\","
-			     "\"size\":4096,\"nlink\":2}"),
-		 FATE_DONE, false, true, 0},
-		{OP("rename", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"new_path\":\"/b\","
-			      "\"size\":70,\"nlink\":1}"),
-		 FATE_DONE, false, false, 0},
-		{OP("rename", "\"verdict\":\"allow\",\"result\":0,\"target\":{\"path\":\"/a\",\"new_path\":\"/b\","
-			      "\"size\":70,\"replaced\":{\"type\":\"file\",\"size\":3,\"nlink\":1}}"),
-		 FATE_DONE, true, false, 3},
-		{OP("overwrite", "\"verdict\":\"allow\",\"result\":0," FILE_OF("9", "1")), FATE_DONE, true, false, 0},
-		{OP("sql", "\"verdict\":\"alert\",\"result\":null,\"sql\":{\"statement\":\"drop table t\"}"), FATE_DONE,
-		 false, false, 0},
-		{OP("sql", "\"verdict\":\"kill\",\"acted\":true,\"tier\":\"uprobe\",\"result\":null,\"sql\":{}"),
-		 FATE_STOPPED, false, false, 0},
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		json_t *event = json_loads(rows[i].event, 0, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(fates); i++) {
+		json_t *event = json_loads(fates[i].event, 0, NULL);
 		struct told_op op;
 
 		assert_non_null(event);
 		assert_true(told_op(event, &op));
-		if (op.fate != rows[i].fate || op.loses_file != rows[i].file ||
-		    op.loses_directory != rows[i].directory || op.bytes != rows[i].bytes)
-			fail_msg("%s: %s, file %d, directory %d, %llu bytes", rows[i].event, fate_name(op.fate),
+		if (op.fate != fates[i].fate || op.loses_file != fates[i].file ||
+		    op.loses_directory != fates[i].directory || op.bytes != fates[i].bytes)
+			fail_msg("%s: %s, file %d, directory %d, %llu bytes", fates[i].event, fate_name(op.fate),
 				 op.loses_file, op.loses_directory, (unsigned long long)op.bytes);
 		json_decref(event);
 	}
