@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The journal: what is written is read again, whatever happens to the files in between. */
+/*
+ * The journal: what is written is read again, whatever happens to the files in between.
+ *
+ *     test_journal                   runs the tests
+ *     test_journal --seeds DIR       writes seeds for fuzz_journal
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -676,7 +681,41 @@ static void test_full_disk(void **state)
 	assert_int_equal(umount2(scratch.journal, MNT_DETACH), 0);
 }
 
-int main(void)
+/* --- seeds --- */
+
+/* As fuzz_journal.c takes them: an odd byte and a file; an even one, and payloads of blocks. */
+static void write_seeds(const char *directory)
+{
+	_cleanup_scratch_ struct scratch scratch;
+	static char bytes[65536];
+	struct journal *journal;
+	struct journal_item_head item = {.length = sizeof(struct record_exit), .kind = JOURNAL_RECORD};
+	struct record_exit record = {
+		.head = {.size = sizeof(record), .kind = RECORD_EXIT, .fixed = sizeof(record), .time = 1}};
+	char path[128];
+	size_t length;
+
+	scratch_new(&scratch);
+	journal = open_journal(&scratch, NULL);
+	write_records(journal, 0, 10);
+	journal_begin(journal, JOURNAL_REVIEW, 0, 4711);
+	journal_add_number(journal, JOURNAL_TAG_HOLD, 17);
+	journal_add_text(journal, JOURNAL_TAG_TEXT, span_of("mysql -phunter2 'x' https://a:b@c"));
+	journal_end(journal);
+	journal_free(journal);
+	segment_path(&scratch, 1, path);
+	bytes[0] = 1;
+	length = read_file(path, bytes + 1, sizeof(bytes) - 1) + 1;
+	snprintf(path, sizeof(path), "%s/segment", directory);
+	write_file(path, bytes, length);
+	memcpy(bytes, (char[]){2, 0, sizeof(item) + sizeof(record), 0, 1}, 5);
+	memcpy(bytes + 5, &item, sizeof(item));
+	memcpy(bytes + 5 + sizeof(item), &record, sizeof(record));
+	snprintf(path, sizeof(path), "%s/items", directory);
+	write_file(path, bytes, 5 + sizeof(item) + sizeof(record));
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_roundtrip),    cmocka_unit_test(test_window),
@@ -687,5 +726,9 @@ int main(void)
 		cmocka_unit_test(test_cap),	     cmocka_unit_test(test_full_disk),
 	};
 
+	if (argc == 3 && streq(argv[1], "--seeds")) {
+		write_seeds(argv[2]);
+		return 0;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
