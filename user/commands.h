@@ -15,6 +15,7 @@ int cmd_review(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_policy(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

@@ -184,19 +184,22 @@ bool journal_redacts(const struct journal *journal);
 /* --- checking --- */
 
 struct journal_check {
-	uint32_t segments, first, last; /* numbers */
-	uint64_t blocks, items, bytes;
+	size_t segments;
+	uint32_t first, last; /* numbers; first 0: it is a single segment */
+	uint64_t items, bytes;
 	uint64_t faults; /* met; the first one is `fault` */
 	struct journal_fault fault;
-	uint32_t torn; /* segments whose end is torn, as crashes leave them: no fault */
-	uint64_t heads, signed_heads;
+	uint64_t torn; /* segments whose end is torn, as crashes leave them: no fault */
+	bool open; /* the last segment was not closed: a guard is at work, was killed, or the end was cut off */
+	uint64_t heads, signed_heads; /* that are sound; with a good signature by `key` */
 	int64_t first_time, last_time; /* real, of the items; 0: none */
-	int64_t signed_time; /* real: of the last head with a good signature; 0: none */
-	uint64_t trusted_items; /* all before this number are as they were written, as far as signatures reach */
-	uint64_t sound_items; /* all before this number are unbroken; what is behind the last head is not signed yet */
-	uint64_t lost; /* items that the writer told it could not take */
+	int64_t signed_time; /* real, of the last signed head before the first fault; 0: none */
+	uint64_t signed_items; /* items read before it: they are as they were written */
+	uint64_t sound_items; /* items read before the first fault: what of them is behind that head is not signed */
+	uint64_t lost; /* items that the writer itself told it could not take */
+	uint64_t unknown; /* items of kinds that this version does not know */
 	bool removed; /* older segments were removed for the cap, and a head says so */
-	uint8_t key[32]; /* that signed */
+	uint8_t key[32]; /* that signed; zeros: nothing is signed */
 	bool key_given; /* compared with the one given */
 };
 

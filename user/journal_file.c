@@ -9,6 +9,7 @@
 #include <zlib.h>
 
 #define SCAN_BYTES 65536 /* looked through at a time for the next block */
+#define BEGUN_BYTES 512 /* a segment that got as far as its first head is longer */
 
 /* --- sums --- */
 
@@ -188,10 +189,10 @@ static int read_header(struct journal_file *file, struct journal_fault *fault)
 				 fixed.major, fixed.minor, JOURNAL_MAJOR);
 		return -EPROTONOSUPPORT;
 	}
-	if (fixed.size < sizeof(fixed) || fixed.size > JOURNAL_HEADER_MAX)
-		return journal_fault_at(file, 0, JOURNAL_FAULT_HEADER, fault, "the header makes no sense");
-	if (fixed.size > file->size)
+	if (fixed.size > file->size && file->size < BEGUN_BYTES)
 		return journal_fault_at(file, 0, JOURNAL_FAULT_TORN, fault, "the header is not whole");
+	if (fixed.size < sizeof(fixed) || fixed.size > JOURNAL_HEADER_MAX || fixed.size > file->size)
+		return journal_fault_at(file, 0, JOURNAL_FAULT_HEADER, fault, "the header makes no sense");
 	if (!buffer_reserve(&file->header, fixed.size))
 		return -ENOMEM;
 	error = read_at(file, 0, file->header.data, fixed.size);
@@ -273,10 +274,35 @@ static int seek_block(const struct journal_file *file, uint64_t from, uint64_t *
 	return 0;
 }
 
+/*
+ * Is what stands at the file's end the beginning of a block, as a crash leaves it? Anything else there was written
+ * otherwise: bytes of a whole block that were changed are never taken for a torn one.
+ */
+static bool is_torn(const struct journal_file *file)
+{
+	uint64_t left = file->size - file->at;
+	char bytes[sizeof(struct journal_block)] = {};
+	struct journal_block block;
+
+	if (left < sizeof(block))
+		return true;
+	if (read_at(file, file->at, bytes, sizeof(bytes)))
+		return false;
+	memcpy(&block, bytes, sizeof(block));
+	if (is_block(&block))
+		return true;
+	/* A file system that lost power may have made the file longer, and not written to it. */
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		if (bytes[i])
+			return false;
+	return true;
+}
+
 /* Behind a place where no block is: -EBADMSG with what it is, or why the rest cannot be read. */
 static int pass_over(struct journal_file *file, struct journal_fault *fault)
 {
 	uint64_t from = file->at, next;
+	bool torn = is_torn(file) && !file->promised;
 	int error = seek_block(file, from + 1, &next);
 
 	if (error)
@@ -286,7 +312,7 @@ static int pass_over(struct journal_file *file, struct journal_fault *fault)
 		return journal_fault_at(file, from, JOURNAL_FAULT_BLOCK, fault,
 					"%llu bytes behind the head that closed this segment",
 					(unsigned long long)(next - from));
-	if (next == file->size)
+	if (torn && next == file->size)
 		return journal_fault_at(file, from, JOURNAL_FAULT_TORN, fault, "the last %llu bytes are no whole block",
 					(unsigned long long)(next - from));
 	return journal_fault_at(file, from, JOURNAL_FAULT_BLOCK, fault, "%llu bytes are no block",
@@ -320,13 +346,16 @@ static int check_block(struct journal_file *file, const uint8_t *stored_chain, s
 	uint8_t computed[JOURNAL_CHAIN_BYTES];
 	int error;
 
-	if (journal_crc(file->payload.data, block->stored) != block->payload_crc)
+	if (journal_crc(file->payload.data, block->stored) != block->payload_crc) {
+		memcpy(file->chain, stored_chain, sizeof(file->chain));
 		return journal_fault_at(file, file->offset, JOURNAL_FAULT_BLOCK, fault,
 					"the checksum of %u bytes is wrong", block->stored);
+	}
 	error = journal_hash(chain, (struct span){(const char *)block, sizeof(*block)},
 			     (struct span){file->payload.data, block->stored}, computed);
 	if (error)
 		return error;
+	memcpy(file->before, file->chain, sizeof(file->before));
 	memcpy(file->chain, stored_chain, sizeof(file->chain));
 	if (memcmp(computed, stored_chain, sizeof(computed)))
 		return journal_fault_at(file, file->offset, JOURNAL_FAULT_CHAIN, fault,

@@ -17,10 +17,12 @@ struct journal_file {
 	struct buffer header; /* with its attributes */
 	struct buffer payload; /* of the last block */
 	uint8_t chain[JOURNAL_CHAIN_BYTES]; /* after the last block */
+	uint8_t before[JOURNAL_CHAIN_BYTES]; /* before it */
 	struct journal_block block; /* the last one */
 	uint64_t offset; /* of it */
 	uint32_t next_number; /* block */
 	bool closed; /* a head has closed it */
+	bool promised; /* the next segment says that this one is whole up to `size`: nothing in it can be torn */
 	char name[24];
 };
 
@@ -44,9 +46,17 @@ struct span journal_file_attributes(const struct journal_file *file);
 
 /*
  * The next whole block: 1; 0 at the end; -EBADMSG: *fault says what was passed over, and the next call goes on behind
- * it. After a block whose checksum is right and whose chain is not, the chain goes on from the value that it holds.
+ * it. Behind a block that is not what was written, the chain goes on from the value that stands there.
  */
 int journal_file_next(struct journal_file *file, struct journal_fault *fault);
+
+/* Has a reader tell of every sound head, whose attributes are the file's payload. */
+void journal_reader_watch(struct journal_reader *reader, void (*head)(const struct journal_file *file, void *userdata),
+			  void *userdata);
+/* Number of the first segment, 0 for a single file; and how many there are. */
+uint32_t journal_reader_first(const struct journal_reader *reader);
+size_t journal_reader_segments(const struct journal_reader *reader);
+bool journal_reader_closed(const struct journal_reader *reader); /* the segment at hand, by a head */
 
 /* SHA-256 of up to three pieces. -ENOMEM. */
 int journal_hash(struct span a, struct span b, struct span c, uint8_t ret_hash[JOURNAL_CHAIN_BYTES]);

@@ -23,6 +23,8 @@ struct journal_reader {
 	uint32_t before; /* number of the segment before it; 0: it is the first that is read */
 	uint8_t before_chain[JOURNAL_CHAIN_BYTES]; /* what that one ended with */
 	struct journal_fault fault;
+	void (*head)(const struct journal_file *file, void *userdata); /* may be NULL */
+	void *userdata;
 };
 
 /* --- attributes --- */
@@ -113,9 +115,12 @@ static void cut_at_next(struct journal_reader *reader)
 		return;
 	journal_segment_file(reader->segments[reader->next].number, name);
 	if (!journal_file_open(reader->directory, name, &next, &fault) &&
-	    journal_file_header(&next)->previous == journal_file_header(&reader->file)->segment)
-		reader->file.size =
-			MIN(reader->file.size, MAX(journal_file_header(&next)->previous_size, reader->file.at));
+	    journal_file_header(&next)->previous == journal_file_header(&reader->file)->segment) {
+		uint64_t size = MAX(journal_file_header(&next)->previous_size, reader->file.at);
+
+		reader->file.promised = true;
+		reader->file.size = MIN(reader->file.size, size);
+	}
 	journal_file_close(&next);
 }
 
@@ -338,6 +343,8 @@ static int advance(struct journal_reader *reader)
 		reader->fault.time = reader->last_real;
 		return result;
 	}
+	if (result && reader->file.block.kind == JOURNAL_BLOCK_HEAD && reader->head)
+		reader->head(&reader->file, reader->userdata);
 	if (result && reader->file.block.kind != JOURNAL_BLOCK_ITEMS)
 		return 1;
 	if (result) {
@@ -401,4 +408,26 @@ struct journal_progress journal_reader_progress(const struct journal_reader *rea
 uint64_t journal_reader_unknown(const struct journal_reader *reader)
 {
 	return reader->unknown;
+}
+
+void journal_reader_watch(struct journal_reader *reader, void (*head)(const struct journal_file *file, void *userdata),
+			  void *userdata)
+{
+	reader->head = head;
+	reader->userdata = userdata;
+}
+
+uint32_t journal_reader_first(const struct journal_reader *reader)
+{
+	return reader->directory >= 0 ? reader->segments[0].number : 0;
+}
+
+size_t journal_reader_segments(const struct journal_reader *reader)
+{
+	return reader->count;
+}
+
+bool journal_reader_closed(const struct journal_reader *reader)
+{
+	return reader->open && reader->file.closed;
 }
