@@ -43,6 +43,7 @@ agents:
   - {name: tools, op: [exec], args: ["true --danger*", "cat *secret*"], action: alert}
   - {name: outside, op: [delete, rename, truncate], workspace: outside, action: alert}
   - {name: many, op: [delete], rate: %(rate)d/60s, action: alert}
+  - {name: asked-sql, op: [sql], sql: [truncate], action: hold, timeout: 2s, message: "Ask."}
   - {name: statements, op: [sql], sql: [drop, truncate, delete-all], database: ["repl*"], action: deny}
   - {name: others, op: [sql], sql: [drop, delete-all], action: alert}
 """
@@ -99,7 +100,7 @@ class Recording:
             self.end()
 
     def write_policy(self, uploads, rate):
-        journal = "journal: {redact: %s}\n" % ("literals" if self.redact else "none")
+        journal = "journal: {redact: %s}\n" % ("literals" if self.redact else "nothing")
         text = RULES % {"top": self.top, "uploads": uploads, "rate": rate, "journal": journal}
         with open(self.policy, "w", encoding="utf-8") as file:
             file.write(text)
@@ -139,11 +140,11 @@ class Recording:
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                 start_new_session=True)
 
-    def answer_hold(self, session):
+    def answer_hold(self, session, rule):
         for _ in range(600):
             for line in self.call("pending", "--json").stdout.splitlines():
                 hold = json.loads(line)
-                if hold["session"]["name"] == session and hold["state"] == "open" and hold["rule"] == "asked":
+                if hold["session"]["name"] == session and hold["state"] == "open" and hold["rule"] == rule:
                     done = self.call("approve", str(hold["hold"]), "--reason", "the \u00e4 test says so")
                     expect(done.returncode == 0, "approve: %s" % done.stderr)
                     return
@@ -164,7 +165,7 @@ class Recording:
         first = self.start("first", SCRIPT)
         second = self.start("second", SCRIPT.replace("rm -rf asked", "rm -f nothing"), agent="batch")
         if tier != "signal":
-            self.answer_hold("first")
+            self.answer_hold("first", "asked")
         self.wait_session(first, "first")
         self.wait_session(second, "second")
         self.run_sql("dsn='%s'" % self.server.unix())
@@ -175,14 +176,18 @@ class Recording:
         self.wait_session(self.start("fourth", LATER, agent="batch"), "fourth")
 
     def run_sql(self, setting):
+        """One question is answered, the other runs into its deadline."""
         for database in ("replayed", "elsewhere"):
             self.server.query("create database %s" % database)
             script = setting + """
                 dsn=$(printf '%%s' "$dsn" | sed 's/dbname=[^ ]*/dbname={0}/'); q() {{ psql -X -c "$1" "$dsn"; }}
-                q 'create table t as select 1 as id'; q "delete from t where 'geheim'='geheim'"
+                q 'create table t as select 1 as id'; q 'truncate t'; q "delete from t where 'geheim'='geheim'"
                 q 'delete from t where id = 4711'; q 'select 1'; q 'drop table t'; q "select 'drop table t'"
                 """.format(database)
-            self.wait_session(self.start("sql-" + database, script), "sql-" + database)
+            client = self.start("sql-" + database, script)
+            if database == "replayed":
+                self.answer_hold("sql-replayed", "asked-sql")
+            self.wait_session(client, "sql-" + database)
 
     def events(self):
         return read_events(self.events_path)
@@ -251,20 +256,24 @@ def case_recorded(bench):
               ("rename", "batch-renames", "alert"), ("exec", "tools", "alert"), ("unlink", "outside", "alert"),
               ("unlink", "many", "alert"), ("unlink", "uploads", "alert"), ("sql", "statements", "deny"),
               ("sql", "others", "alert"), ("truncate", None, "allow"), ("unlink", "asked", "hold"),
-              ("unlink", "unanswered", "hold")]
+              ("unlink", "unanswered", "hold"), ("sql", "asked-sql", "hold")]
     missing = [row for row in wanted if row not in found]
     expect(not missing, "the recording lacks %s; it has %s" % (missing, sorted(map(str, found))))
+    changes = [event["change"] for event in recording.events() if event["kind"] == "hold"]
+    expect("opened" in changes and "timed-out" in changes and "closed" in changes, "questions: %s" % changes)
+    expect([event for event in recording.events() if event["kind"] == "review"], "nobody answered")
 
 
 def case_recorded_redacted(bench):
     """The same where literals were masked before they were written."""
     recording = check_recorded(bench, True)
-    for name in os.listdir(recording.journal):
-        with open(os.path.join(recording.journal, name), "rb") as file:
-            expect(b"geheim" not in file.read(), "a literal is in %s" % name)
-    _, lines, _ = bench.replay_json(recording.journal, "--events", "--op", "sql")
-    text = json.dumps(lines)
-    expect("geheim" not in text and "4711" not in text and "delete from t" in text.lower(), text[:2000])
+    _, lines, _ = bench.replay_json(recording.journal, "--events")
+    statements = [line["sql"]["statement"] for line in lines if line.get("op") == "sql" and "sql" in line]
+    expect("geheim" not in json.dumps(statements) and "delete from t where id = $1" in statements and
+           not any("4711" in text for text in statements), "%s" % statements)
+    tautology = [line for line in lines if line["kind"] == "op" and line.get("rule") in ("statements", "others") and
+                 line["sql"]["class"] == ["delete-all"]]
+    expect(len(tautology) == 2 and "$1" in tautology[0]["sql"]["statement"], "%s" % tautology)
 
 
 def without_newlines(path):
@@ -300,24 +309,31 @@ def case_same_policy(bench):
     expect(whole["operations"] > 40 and whole["recorded"] == whole["other"], "%s" % whole)
 
 
+OBSERVE = """version: 1
+mode: observe
+rules:
+  - {name: all, op: [all], action: alert}
+"""
+
+
 def case_observe(bench):
-    """Under a policy that only looks, all that was spared is lost."""
-    recording = bench.recording()
-    policy = bench.write("observe.yaml", "version: 1\nmode: observe\nrules:\n"
-                                         "  - {name: all, op: [all], action: alert}\n")
-    code, lines, whole = bench.replay_json(recording.journal, "--policy", policy)
-    spared = whole["recorded"]["outcomes"]["spared"]
-    expect(code == 0 and spared["operations"] >= 4 and spared["files"] >= 3, "%s" % whole)
-    lost = whole["other"]["outcomes"]
-    expect(lost["spared"]["operations"] == lost["held"]["operations"] == 0, "%s" % lost)
-    was_lost = whole["recorded"]["outcomes"]["lost"]["files"]
-    expect(lost["lost"]["files"] >= was_lost + spared["files"], "%s" % whole)
-    mine = [line for line in lines if line.get("path", "").endswith("/uploads/1")]
-    expect(mine and mine[0]["recorded"] == {"verdict": "deny", "rule": "uploads", "outcome": "spared"} and
-           mine[0]["other"] == {"verdict": "alert", "rule": "all", "outcome": "lost"}, "%s" % mine)
-    people = bench.replay(recording.journal, "--policy", policy)
-    expect(re.search(r"unlink \S*/uploads/1: deny by uploads -> alert by all; spared, would be lost", people.stdout)
-           and re.search(r"^  lost ", people.stdout, re.M), people.stdout[-1500:])
+    """Under a policy that only looks, all that was spared is lost: files, and statements."""
+    policy = bench.write("observe.yaml", OBSERVE)
+    code, lines, whole = bench.replay_json(bench.generated(5000), "--policy", policy)
+    was, would = whole["recorded"]["outcomes"], whole["other"]["outcomes"]
+    expect(code == 0 and len(lines) == 5000 and was["spared"]["files"] == 313, "%s" % was)
+    expect(would["lost"]["operations"] == would["lost"]["files"] == 5000, "%s" % would)
+    expect(would["lost"]["bytes"] == was["lost"]["bytes"] + was["spared"]["bytes"], "%s" % whole)
+    expect(lines[0]["recorded"] == {"verdict": "deny", "rule": "uploads", "outcome": "spared"} and
+           lines[0]["other"] == {"verdict": "alert", "rule": "all", "outcome": "lost"}, "%s" % lines[0])
+    people = bench.replay(bench.generated(5000), "--policy", policy).stdout
+    expect(re.search(r"unlink /srv/app/uploads/00/image-0.jpg: deny by uploads -> alert by all; spared, would be lost",
+                     people) and re.search(r"^  lost +4687 +4687 .* 5000 +5000 ", people, re.M), people[-1500:])
+    code, lines, whole = bench.replay_json(bench.recording().journal, "--policy", policy, "--op", "sql")
+    drops = [line for line in lines if line["statement"] == "drop table t"]
+    expect(code == 0 and drops[0]["recorded"] == {"verdict": "deny", "rule": "statements", "outcome": "spared"} and
+           drops[0]["other"]["outcome"] == "lost" and len(drops) == 2, "%s" % drops)
+    expect(whole["other"]["outcomes"]["spared"]["operations"] == 0, "%s" % whole)
 
 
 def case_stricter(bench):
