@@ -65,6 +65,7 @@ rm -f does-not-exist
 mkdir more/empty; rmdir more/empty
 for i in 1 2 3 4 5 6 7 8; do echo $i > more/r$i; rm more/r$i; done
 true --danger 1; true --other; cat /dev/null my-secret-file
+chmod 777 more; echo n > more/n; setpriv --reuid 65534 --clear-groups rm -f more/n
 (sleep 0.05; rm -f more/2) &
 wait
 rm -rf asked
@@ -182,7 +183,7 @@ class Recording:
             script = setting + """
                 dsn=$(printf '%%s' "$dsn" | sed 's/dbname=[^ ]*/dbname={0}/'); q() {{ psql -X -c "$1" "$dsn"; }}
                 q 'create table t as select 1 as id'; q 'truncate t'; q "delete from t where 'geheim'='geheim'"
-                q 'delete from t where id = 4711'; q 'select 1'; q 'drop table t'; q "select 'drop table t'"
+                q "delete from t where 'geheim'='anders'"; q 'delete from t where id = 4711'; q 'select 1'; q 'drop table t'; q "select 'drop table t'"
                 """.format(database)
             client = self.start("sql-" + database, script)
             if database == "replayed":
@@ -254,6 +255,7 @@ def case_recorded(bench):
     found = {(event["op"], event.get("rule"), event["verdict"]) for event in recording.ops()}
     wanted = [("unlink", "scratch", "allow"), ("unlink", "uploads", "deny"), ("rename", "uploads", "deny"),
               ("rename", "batch-renames", "alert"), ("exec", "tools", "alert"), ("unlink", "outside", "alert"),
+              ("unlink", "nobody-there", "deny"),
               ("unlink", "many", "alert"), ("unlink", "uploads", "alert"), ("sql", "statements", "deny"),
               ("sql", "others", "alert"), ("truncate", None, "allow"), ("unlink", "asked", "hold"),
               ("unlink", "unanswered", "hold"), ("sql", "asked-sql", "hold")]
@@ -457,20 +459,24 @@ def case_damaged(bench):
     expect(whole["faults"] >= 1 and 0 < whole["operations"] < 60000 and whole["mismatches"] == 0, "%s" % whole)
 
 
-def peak_kib(bench, journal):
+def peak_kib(bench, journal, *words):
     """Of a child: ru_maxrss of all that were waited for is no use here."""
     code = ("import resource,subprocess,sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
-    done = subprocess.run([sys.executable, "-c", code, bench.reprieve, "replay", journal, "--json", "--events"],
+    done = subprocess.run([sys.executable, "-c", code, bench.reprieve, "replay", journal, "--json"] + list(words),
                           capture_output=True, text=True, timeout=300, check=True)
     return int(done.stdout)
 
 
 def case_memory(bench):
-    """Ten times the operations, in many processes and sessions, take no more memory."""
-    small = peak_kib(bench, bench.generated(40000, "--session", "2000", "--process", "50"))
-    large = peak_kib(bench, bench.generated(400000, "--session", "2000", "--process", "50"))
-    expect(large < small + 2048, "%d KiB for 40,000 operations, %d KiB for 400,000" % (small, large))
+    """Ten times the operations, in ten times the processes and sessions, take no more memory."""
+    policy = bench.write("memory.yaml", "version: 1\nrules:\n"
+                                        "  - {name: flood, op: [delete], rate: 2/60s, action: kill, scope: session}\n"
+                                        "  - {name: one, op: [delete], path: ['/srv/app/**'], action: kill}\n")
+    for words in (["--events"], ["--policy", policy]):
+        small = peak_kib(bench, bench.generated(40000, "--session", "20", "--process", "10"), *words)
+        large = peak_kib(bench, bench.generated(400000, "--session", "20", "--process", "10"), *words)
+        expect(large < small + 1024, "%s: %d KiB for 40,000 operations, %d for 400,000" % (words, small, large))
 
 
 def case_speed(bench):
