@@ -5,6 +5,7 @@
 #   make test       install what is missing, run every test (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
+#   make bench-replay  how fast 10 million operations are replayed, and in how much memory
 #   make install    PREFIX=/usr/local by default
 #   make clean      remove build/
 #   make vmlinux    generate vmlinux.h, the kernel's types, anew: trimmed to those in use
