@@ -420,6 +420,18 @@ static json_t *server_of(const json_t *sql)
 	return server;
 }
 
+/* SESSION/event-SEQ: unique while the guard that counted lives. */
+static json_t *event_uid(const json_t *event)
+{
+	const char *session = told_text(json_object_get(event, "session"), "id");
+	int64_t seq = 0;
+	char uid[160];
+
+	told_number(event, "seq", &seq);
+	snprintf(uid, sizeof(uid), "%.96s/event-%lld", session ? session : "-", (long long)seq);
+	return json_string(uid);
+}
+
 static json_t *sql_event(const json_t *event, const struct told_op *op)
 {
 	const json_t *sql = json_object_get(event, "sql"), *tables = json_object_get(sql, "tables");
@@ -439,8 +451,10 @@ static json_t *sql_event(const json_t *event, const struct told_op *op)
 	if (json_array_size(tables))
 		json_object_set_new(ocsf, "table", json_pack("{s:O}", "name", json_array_get(tables, 0)));
 	if (statement)
-		json_object_set_new(ocsf, "query_info", json_pack("{s:o}", "query_string", statement));
+		json_object_set_new(ocsf, "query_info",
+				    json_pack("{s:o, s:o}", "query_string", statement, "uid", event_uid(event)));
 	json_object_set_new(ocsf, "type_id", json_integer(1));
+	add_control(ocsf, event, op);
 	return ocsf;
 }
 
@@ -477,19 +491,24 @@ static json_t *session_event(const json_t *event)
 
 /* --- findings --- */
 
-static json_t *finding_info(const json_t *event, const char *title)
+/* All events of one hold are of one finding. */
+static json_t *finding_uid(const json_t *event)
 {
 	const char *session = told_text(json_object_get(event, "session"), "id");
-	int64_t hold = 0, seq = 0;
+	int64_t hold;
 	char uid[160];
-	json_t *info;
 
-	told_number(event, "seq", &seq);
-	if (told_number(event, "hold", &hold))
-		snprintf(uid, sizeof(uid), "%.96s/hold-%lld", session ? session : "-", (long long)hold);
-	else
-		snprintf(uid, sizeof(uid), "%.96s/event-%lld", session ? session : "-", (long long)seq);
-	info = json_pack("{s:s, s:s, s:o*}", "uid", uid, "title", title, "desc", text_json(event, "message"));
+	if (!told_number(event, "hold", &hold))
+		return event_uid(event);
+	snprintf(uid, sizeof(uid), "%.96s/hold-%lld", session ? session : "-", (long long)hold);
+	return json_string(uid);
+}
+
+static json_t *finding_info(const json_t *event, const char *title)
+{
+	json_t *info = json_pack("{s:o, s:s, s:o*}", "uid", finding_uid(event), "title", title, "desc",
+				 text_json(event, "message"));
+
 	if (told_text(event, "since"))
 		set(info, "created_time", milliseconds(event, "since"));
 	return info;

@@ -150,6 +150,8 @@ static struct report_row *extra_row(struct look *look, const char *target, const
 	const char *end = strstr(target, " (deleted)");
 	struct report_row *row;
 
+	if (!look->report->inode_count)
+		return NULL;
 	inode = bsearch(&key, look->report->inodes, look->report->inode_count, sizeof(key), by_inode);
 	if (!inode || look->extras >= EXTRA_MAX)
 		return NULL;
