@@ -31,7 +31,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all demo test check install clean unit need fuzz bench
+.PHONY: all demo test check install clean unit need fuzz bench crash
 
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
@@ -101,6 +101,10 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
 
 unit: need $(UNIT_PROGRAMS)
 	$(Q)tests/run unit
+
+# A journal's writer killed at random moments; tests/run does it 50 times.
+crash: $(B)/tests/unit/test_journal_crash
+	$(Q)$< 1000
 
 programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS) $(REPLAY_PROGRAMS)
 

@@ -147,7 +147,7 @@ static __always_inline int held_stop(__u32 slot, struct scratch *scratch)
 
 	rec->flags |= OP_HELD;
 	act = held_keep(slot, scratch, key);
-	if (act != ACT_DENY && !bpf_send_signal(SIGSTOP))
+	if (act != ACT_DENY && !bpf_send_signal_thread(SIGSTOP))
 		return act;
 	if (act != ACT_DENY) {
 		count(COUNT_SIGNAL_FAILED);
@@ -217,7 +217,7 @@ __noinline int op_stop(__u32 slot)
 	}
 	if (answer == ANSWER_NONE && held_stop(slot, scratch) != ACT_DENY)
 		return ACT_HOLD;
-	if (bpf_send_signal(SIGSTOP)) {
+	if (bpf_send_signal_thread(SIGSTOP)) {
 		count(COUNT_SIGNAL_FAILED);
 		rec->flags |= OP_ACT_FAILED;
 		return ACT_PASS;

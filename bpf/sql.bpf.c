@@ -42,7 +42,7 @@ static __always_inline void sql_consult(__u32 slot, struct scratch *scratch)
 	rec->exec_id = exec_id_current();
 	rec->flags |= OP_CONSULT;
 	held_put(slot);
-	if (!bpf_send_signal(SIGSTOP))
+	if (!bpf_send_signal_thread(SIGSTOP))
 		return;
 	held_end();
 	count(COUNT_SIGNAL_FAILED);
@@ -451,7 +451,7 @@ __noinline int connect_seen(__u64 address, __u32 user)
 	scratch->rec.map.flags = MAP_STOPPED;
 	bpf_map_delete_elem(&inspecting, &tgid); /* asked once: the file may be one that cannot be looked at */
 	/* The stop comes before the record: otherwise the answer could overtake it. */
-	if (bpf_send_signal(SIGSTOP))
+	if (bpf_send_signal_thread(SIGSTOP))
 		count(COUNT_SIGNAL_FAILED);
 	else if (emit(slot, 1))
 		bpf_send_signal(SIGCONT);

@@ -304,6 +304,15 @@ static int attach_entries(struct guard *guard)
 	return error;
 }
 
+/*
+ * Before 5.13 (commit f3a95075549e) a trampoline's program that was detached can never be attached again: what was armed
+ * stays armed there. Told by a helper that is two releases younger.
+ */
+static bool can_arm_again(const struct guard *guard)
+{
+	return guard->facts.cookie.result == PROBE_WORKS;
+}
+
 /* --- results, while a session lives --- */
 
 static void drop_results(struct guard *guard)
@@ -356,7 +365,8 @@ int guard_arm_results(struct guard *guard, bool arm)
 	if (arm == guard->results_armed)
 		return 0;
 	if (!arm) {
-		drop_results(guard);
+		if (!guard->lsm || can_arm_again(guard))
+			drop_results(guard);
 		return 0;
 	}
 	error = guard->lsm ? attach_fexits(guard) : attach_exits(guard);
@@ -587,6 +597,8 @@ int guard_arm_overwrite(struct guard *guard, bool arm)
 	if (guard->tiers[OP_OVERWRITE].tier != TIER_LSM || arm == !!guard->overwrite)
 		return 0;
 	if (!arm) {
+		if (!can_arm_again(guard))
+			return 0;
 		bpf_link__destroy(guard->overwrite);
 		guard->overwrite = NULL;
 		return 0;

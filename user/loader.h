@@ -58,7 +58,8 @@ int guard_arm_overwrite(struct guard *guard, bool arm);
  *
  * For as long as a session lives: on the lsm tier it would cost everyone else's operations as much again as the guard
  * itself, on the signal tier each system call of the machine. While it is not armed, operations are told of at once and
- * without their result. Arming waits for the kernel some ten milliseconds, disarming longer.
+ * without their result. Arming waits for the kernel some ten milliseconds, disarming longer. What is armed on the lsm tier of
+ * a kernel before 5.13 stays so until the guard is freed: there it could not be armed again.
  */
 int guard_arm_results(struct guard *guard, bool arm);
 

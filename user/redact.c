@@ -10,8 +10,7 @@
 
 struct sql_output {
 	struct buffer *buffer;
-	const char *text;
-	size_t copied; /* bytes of the text that are done */
+	size_t end; /* of the last token */
 	unsigned int number; /* of the last parameter */
 };
 
@@ -49,21 +48,39 @@ static void find_parameter(const char *text, const struct sql_token *token, void
 		*number = MAX(*number, (unsigned int)MIN(strtoul(text + token->start + 1, NULL, 10), 65535ul));
 }
 
+static void add_parameter(struct sql_output *output)
+{
+	buffer_format(output->buffer, "$%u", ++output->number);
+}
+
+/* Between two tokens are blanks; some literals with Unicode escapes the lexer gives no length, and they are here too. */
+static void copy_blanks(const char *text, uint64_t end, struct sql_output *output)
+{
+	size_t length = end > output->end ? end - output->end : 0, blanks = 0;
+
+	while (blanks < length && isspace((unsigned char)text[output->end + blanks]))
+		blanks++;
+	buffer_add(output->buffer, text + output->end, blanks);
+	if (blanks == length)
+		return;
+	add_parameter(output);
+	if (isspace((unsigned char)text[output->end + length - 1]))
+		buffer_char(output->buffer, ' ');
+}
+
 static void copy_token(const char *text, const struct sql_token *token, void *userdata)
 {
 	struct sql_output *output = userdata;
 	size_t length = token->end - token->start;
 
-	if (token->start < output->copied)
+	if (token->start < output->end)
 		return;
-	if (is_literal(text + token->start, length)) {
-		buffer_add(output->buffer, text + output->copied, token->start - output->copied);
-		buffer_format(output->buffer, "$%u", ++output->number);
-		output->copied = token->end;
-	} else if (is_comment(text + token->start, length)) {
-		buffer_add(output->buffer, text + output->copied, token->start - output->copied);
-		output->copied = token->end;
-	}
+	copy_blanks(text, token->start, output);
+	if (is_literal(text + token->start, length))
+		add_parameter(output);
+	else if (!is_comment(text + token->start, length))
+		buffer_add(output->buffer, text + token->start, length);
+	output->end = token->end;
 }
 
 /* Without the lexer: up to the first quote, with its digits masked. */
@@ -86,7 +103,7 @@ void redact_sql(struct span text, struct buffer *buffer)
 {
 	_cleanup_free_ char *copy = text.data ? strndup(text.data, text.length) : NULL;
 	size_t start = buffer->length;
-	struct sql_output output = {buffer, copy, 0, 0};
+	struct sql_output output = {buffer, 0, 0};
 
 	if (!copy) {
 		buffer->error = text.data ? -ENOMEM : buffer->error;
@@ -100,7 +117,7 @@ void redact_sql(struct span text, struct buffer *buffer)
 		cut_sql(copy, buffer);
 		return;
 	}
-	buffer_text(buffer, copy + output.copied);
+	copy_blanks(copy, strlen(copy), &output);
 }
 
 /* --- arguments --- */
@@ -250,7 +267,7 @@ static void take_name(struct walk *walk, size_t length, bool *ret_wants_value)
 		bool header = *walk->at == ':' && !flag;
 
 		emit(walk, 1);
-		while (walk->at < walk->end && *walk->at == ' ')
+		while (walk->at[-1] != '=' && walk->at < walk->end && *walk->at == ' ')
 			emit(walk, 1);
 		mask_value(walk, header && strncasecmp(name, "authorization", 13) == 0);
 		return;
@@ -475,12 +492,11 @@ static bool rebuild(const struct event *event, const struct text_place *places, 
 		if (places[i].offset + sizeof(text) > event->head.fixed)
 			break;
 		memcpy(&text, event->bytes + places[i].offset, sizeof(text));
-		if (!text.length)
-			continue;
-		add_masked(event_text(event, text), places[i].masking, buffer);
+		if (text.length)
+			add_masked(event_text(event, text), places[i].masking, buffer);
 		length = MIN(buffer->length - start - at, (size_t)UINT16_MAX - MIN(at, (size_t)UINT16_MAX));
 		buffer->length = start + at + length;
-		text = (struct text){(__u16)at, (__u16)length};
+		text = length ? (struct text){(__u16)at, (__u16)length} : (struct text){0, 0};
 		if (!buffer->error)
 			memcpy(buffer->data + start + places[i].offset, &text, sizeof(text));
 	}

@@ -454,6 +454,7 @@ static void run_doctor(struct live *live)
 /* --- under load --- */
 
 #define MANY 100000
+#define IDLE_SECONDS 12 /* longer than the daemon waits for another session before it learns results no more */
 #define ROUNDS 5
 
 static pid_t start_hog(void)
@@ -506,6 +507,22 @@ static void run_heavy(struct live *live)
 	daemon_stop(&daemon);
 }
 
+/* Nobody's calls are slowed by what learns results once no session is left; the next session has them again. */
+static void run_results_again(struct live *live)
+{
+	const char *file = path_of(live, "later");
+	struct outcome outcome;
+	json_t *ops;
+
+	sleep(IDLE_SECONDS);
+	make_file(file, "four");
+	outcome = session_in(live, live->dir, ARGV("rm", file));
+	ops = ops_of(live, outcome.pid);
+	check(json_array_size(ops) == 1, "%s", dump(ops));
+	if (has_results(live, "unlink"))
+		expect_number(json_array_get(ops, 0), "result", 0);
+}
+
 const struct actor daemon_actors[] = {
 	{"loop", act_loop},
 	{"flood", act_flood},
@@ -521,6 +538,7 @@ const struct row daemon_rows[] = {
 	{"daemon-reload", NEEDS_DAEMON, run_reload, NULL},
 	{"daemon-reload-bad-policy", NEEDS_DAEMON, run_bad_policy, NULL},
 	{"daemon-small-ring", NATIVE, run_small_ring, NULL},
+	{"daemon-results-again", NEEDS_DAEMON, run_results_again, NULL},
 	{"exit-codes", NEEDS_DAEMON, run_exit_codes, NULL},
 	{"exit-status-of-command", NEEDS_DAEMON, run_statuses, NULL},
 	{"not-root", NEEDS_DAEMON, run_not_root, NULL},

@@ -569,7 +569,7 @@ const struct row hold_rows[] = {
 	{"hold-no-such", 0, run_no_such, NULL},
 	{"hold-alone", NEEDS_LSM, run_alone, NULL},
 	{"hold-dry-run", NEEDS_LSM, run_dry_run, NULL},
-	{"hold-dry-run-refused", NEEDS_SIGNAL, run_dry_run_refused, NULL},
+	{"hold-dry-run-refused", NEEDS_SIGNAL | OWN_ENGINE, run_dry_run_refused, NULL},
 	{},
 };
 

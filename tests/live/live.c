@@ -103,6 +103,8 @@ static const char *lacking(const struct live *live, const struct row *row, const
 		return "files are not guarded by the lsm tier here";
 	if (row->needs & NEEDS_SIGNAL && on_lsm((struct live *)live, "unlink"))
 		return "files are not guarded by the signal tier here";
+	if (row->needs & OWN_ENGINE && live->tracepoints)
+		return "an engine of its own gets the lsm tier here";
 	if (row->needs & NEEDS_URING && !has_victim(live, "victim_uring"))
 		return "victim_uring is not built";
 	if (row->needs & NEEDS_32BIT && !has_victim(live, "victim_32"))

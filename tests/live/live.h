@@ -36,6 +36,7 @@ enum needs {
 	NEEDS_CGROUP = 1 << 6, /* a cgroup2 hierarchy in which we may make groups */
 	HEAVY = 1 << 7, /* only with --heavy */
 	NATIVE = 1 << 8, /* not in the virtual machines: too slow there, and of no other outcome */
+	OWN_ENGINE = 1 << 9, /* starts an engine with its own choice of the tier */
 };
 
 struct live;
