@@ -321,6 +321,15 @@ const struct policy *trial_policy(const struct trial *trial)
 	return trial->policy;
 }
 
+bool trial_wants_execs(const struct trial *trial)
+{
+	for (uint16_t i = 0; i < policy_rule_count(trial->policy); i++)
+		if (policy_rule_wants(trial->policy, i, OP_EXEC) &&
+		    policy_rule(trial->policy, i)->action != VERDICT_ALLOW)
+			return true;
+	return false;
+}
+
 /* --- judging --- */
 
 /* Agents are told by a number, which stands for the same name in this policy's registry or for nobody. */
