@@ -241,6 +241,10 @@ int cmd_replay(int argc, char **argv)
 	run.progress = isatty(STDERR_FILENO) && !own.speed;
 	if (own.policy && trial_new(own.policy, &run.trial))
 		code = EXIT_FAILED;
+	if (run.trial && trial_wants_execs(run.trial))
+		log_warning("%s has rules about programs: they are tried on those only that a rule of the recorded "
+			    "policy was about, too",
+			    own.policy);
 	if (!code)
 		code = replay(&run, &own);
 	trial_free(run.trial);

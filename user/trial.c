@@ -67,15 +67,28 @@ enum outcome outcome_of(const struct event *event, struct decision decision)
 	return flags & OP_HELD && !(flags & OP_APPROVED) ? OUTCOME_HELD : OUTCOME_LOST;
 }
 
+/* Both hold, by rules of one name: what people have answered, they would have answered. */
+static bool asks_the_same(const struct trial *trial, const struct pipeline_judgement *judgement,
+			  struct decision decision)
+{
+	return decision.verdict == VERDICT_HOLD && judgement->decision.verdict == VERDICT_HOLD && judgement->policy &&
+	       streq(policy_rule_name(judgement->policy, judgement->decision.rule),
+		     policy_rule_name(trial->policy, decision.rule));
+}
+
 /* What this policy's verdict would have come to, on the tier that the operation was met on. */
-static enum outcome outcome_under(const struct trial *trial, const struct event *event, struct decision recorded,
+static enum outcome outcome_under(const struct trial *trial, const struct pipeline_judgement *judgement,
 				  struct decision decision)
 {
-	if (came_to_nothing(event, recorded))
+	const struct event *event = judgement->event;
+
+	if (came_to_nothing(event, judgement->decision))
 		return OUTCOME_NOTHING;
 	if (decision.verdict < VERDICT_HOLD || policy_image(trial->policy)->rules.mode == MODE_OBSERVE ||
 	    tier_of(event) <= TIER_SIGNAL)
 		return OUTCOME_LOST;
+	if (asks_the_same(trial, judgement, decision))
+		return outcome_of(event, judgement->decision);
 	/* io_uring cannot be held: it is denied. */
 	return decision.verdict == VERDICT_HOLD && !(event_op_flags(event) & OP_IO_URING) ? OUTCOME_HELD
 											  : OUTCOME_SPARED;
@@ -308,6 +321,15 @@ const struct policy *trial_policy(const struct trial *trial)
 	return trial->policy;
 }
 
+bool trial_wants_execs(const struct trial *trial)
+{
+	for (uint16_t i = 0; i < policy_rule_count(trial->policy); i++)
+		if (policy_rule_wants(trial->policy, i, OP_EXEC) &&
+		    policy_rule(trial->policy, i)->action != VERDICT_ALLOW)
+			return true;
+	return false;
+}
+
 /* --- judging --- */
 
 /* Agents are told by a number, which stands for the same name in this policy's registry or for nobody. */
@@ -410,7 +432,7 @@ int trial_judge(struct trial *trial, const struct pipeline_judgement *judgement,
 	if (!(event_op_flags(event) & OP_SELF)) {
 		error = judgement->sql ? judge_statement(trial, recorded, event, judgement->sql, &answer.decision)
 				       : judge_file(trial, recorded, event, &answer.decision);
-		answer.outcome = outcome_under(trial, event, judgement->decision, answer.decision);
+		answer.outcome = outcome_under(trial, judgement, answer.decision);
 	}
 	if (!error && is_killed(trial, event_actor(event)))
 		answer.outcome = OUTCOME_UNREACHED;

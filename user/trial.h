@@ -36,6 +36,8 @@ struct trial;
 int trial_new(const char *path, struct trial **ret_trial);
 void trial_free(struct trial *trial);
 const struct policy *trial_policy(const struct trial *trial);
+/* Has it rules about programs? Of those a journal has as operations only what some recorded rule was about. */
+bool trial_wants_execs(const struct trial *trial);
 
 /*
  * The users of the recorded machine: the policy is read again with them. -ENOMEM. It can be read: it was before.

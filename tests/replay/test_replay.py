@@ -58,6 +58,7 @@ rm -f scratch/1 scratch/2
 rm -rf uploads/1
 mv uploads/2 uploads/3
 mv more/1 more/2
+echo own > more/own-$$; mv more/own-$$ more/moved-$$
 truncate -s 1 more/3
 : > more/4
 rm -f ../outside-file
