@@ -48,6 +48,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
 enum bpf_cmd {
@@ -65,6 +66,7 @@ enum {
 };
 
 enum {
+	BPF_F_NO_PREALLOC = 1,
 	BPF_F_MMAPABLE = 1024,
 };
 
@@ -75,6 +77,10 @@ enum {
 
 enum {
 	BPF_RB_AVAIL_DATA = 0,
+};
+
+enum {
+	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
 
 typedef unsigned char __u8;
@@ -135,6 +141,7 @@ struct task_struct {
 };
 
 struct pt_regs {
+	long unsigned int r8;
 	long unsigned int cx;
 	long unsigned int dx;
 	long unsigned int si;
@@ -282,6 +289,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
+	long int id;
 	long int ret;
 };
 
