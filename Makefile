@@ -42,7 +42,7 @@ BPF_ARCH = $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lsqlite3 -lncursesw -ltinfo -lpthread
 
 # The order matters to libbpf 1.1's linker: an object that defines a map comes before those that only name it.
-BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o)
+BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o libc.o)
 USER_SOURCES = $(wildcard user/*.c)
 USER_OBJECTS = $(USER_SOURCES:user/%.c=$(B)/user/%.o)
 LIB_OBJECTS = $(filter-out $(B)/user/main.o,$(USER_OBJECTS))

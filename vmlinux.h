@@ -137,6 +137,7 @@ struct task_struct {
 };
 
 struct pt_regs {
+	long unsigned int r8;
 	long unsigned int cx;
 	long unsigned int dx;
 	long unsigned int si;
@@ -270,6 +271,7 @@ struct trace_event_raw_sys_enter {
 };
 
 struct trace_event_raw_sys_exit {
+	long int id;
 	long int ret;
 };
 

@@ -331,7 +331,7 @@ int pq_call(struct pt_regs *ctx)
  * A member maps a file to run code from it, or runs it (MAP_EXE). Once for each file, whoever maps it first, and again
  * for those who map it before it has been looked through and its probes are set.
  *
- * The process goes on meanwhile: to stop it here would show, since a shell takes a stopped child for one that was
+ * The process goes on meanwhile, unless a rule may stop what comes through libc: to stop it here would show, since a shell takes a stopped child for one that was
  * suspended, and every program is new once. It is stopped where it matters, at connect_seen().
  */
 __noinline int map_seen(__u64 file_address, __u32 flags)
@@ -367,8 +367,13 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
+	if (settings.inspect_maps == INSPECT_STOPPED && !is_selftest(&scratch->rec.op.actor) &&
+	    !bpf_send_signal_thread(SIGSTOP))
+		scratch->rec.map.flags |= MAP_STOPPED;
 	if (!emit(slot, 1))
 		bpf_map_update_elem(&inspecting, &tgid, &key, BPF_ANY);
+	else if (scratch->rec.map.flags & MAP_STOPPED)
+		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
 }

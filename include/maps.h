@@ -52,6 +52,7 @@ struct settings {
 	__u32 zero;
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
+	__u32 traced; /* the process whose threads we trace just now, to make a call of it fail; or 0 */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */
@@ -96,6 +97,7 @@ enum inspect_mode {
 	INSPECT_RUNNING = 1, /* while the process goes on: a statement right behind the first mapping may be missed */
 	INSPECT_BEFORE_CONNECT =
 		2, /* the process stands stopped at a connect(2) until what it mapped is looked through */
+	INSPECT_STOPPED = 3, /* ... at each mapping: a libc is used at once */
 };
 
 /* For whom an answer to a hold is good. */

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #define BPF_FS_MAGIC 0xcafe4a11 /* linux/magic.h */
@@ -76,6 +77,22 @@ static void remove_pins(const char *directory, const char *prefix, const char *e
 			unlinkat(dirfd(pins), entry->d_name, 0);
 	if (pins)
 		closedir(pins);
+}
+
+int pins_keep_libc(const char *directory, uint32_t instance, unsigned int number, int link)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/" LINK_PREFIX "%u_libc%u", directory, instance, number);
+	return bpf_obj_pin(link, path) ? -errno : 0;
+}
+
+void pins_drop_libc(const char *directory, uint32_t instance)
+{
+	char prefix[64];
+
+	snprintf(prefix, sizeof(prefix), LINK_PREFIX "%u_libc", instance);
+	remove_pins(directory, prefix, NULL);
 }
 
 void pins_drop_others(const char *directory, uint32_t instance)
