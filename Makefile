@@ -39,10 +39,10 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -Iinclude -Iuser -I$
 BPF_CFLAGS = -std=gnu17 -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Wno-unused-function \
 	     -Wno-unused-parameter -I. -Iinclude -Ibpf -MMD -MP
 BPF_ARCH = $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
-LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lncursesw -ltinfo -lpthread
+LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lsqlite3 -lncursesw -ltinfo -lpthread
 
 # The order matters to libbpf 1.1's linker: an object that defines a map comes before those that only name it.
-BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o)
+BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o libc.o)
 USER_SOURCES = $(wildcard user/*.c)
 USER_OBJECTS = $(USER_SOURCES:user/%.c=$(B)/user/%.o)
 LIB_OBJECTS = $(filter-out $(B)/user/main.o,$(USER_OBJECTS))
@@ -84,6 +84,7 @@ $(B)/self.skel.h: $(B)/bpf/self.o
 	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name self > $@
 
 $(B)/user/builtin.o: user/builtin.yaml user/agents.yaml
+$(B)/user/report_html.o: user/report.css user/report.js
 
 $(B)/libreprieve.a: $(LIB_OBJECTS)
 	$(Q)rm -f $@ && ar rcs $@ $^

@@ -11,6 +11,8 @@ int cmd_sessions(int argc, char **argv);
 int cmd_pending(int argc, char **argv);
 int cmd_approve(int argc, char **argv);
 int cmd_deny(int argc, char **argv);
+int cmd_report(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_review(int argc, char **argv);
 int cmd_release(int argc, char **argv);
 int cmd_replay(int argc, char **argv);

@@ -37,6 +37,8 @@ static void hook_begun(struct session *session, uint64_t time, void *userdata)
 {
 	struct pipeline *pipeline = userdata;
 
+	if (pipeline->actions.session_begun && !is_ignored(pipeline, &session->id))
+		pipeline->actions.session_begun(session, pipeline->actions.userdata);
 	if (!is_ignored(pipeline, &session->id) &&
 	    !event_json_session(&pipeline->writer, session, false, time, &pipeline->line))
 		pipeline_give_out(pipeline, session, -1, VERDICT_ALERT);
@@ -309,6 +311,38 @@ static void find_rule(const struct pipeline *pipeline, uint32_t key, struct tell
 	}
 }
 
+/*
+ * Makes the call fail that the process stands stopped at, or ends the process. True: the call's own end is still to come,
+ * in a record of its own, and nothing is told before: what a call did its end alone knows.
+ */
+static bool consult(struct pipeline *pipeline, struct event *event, struct process *process, struct decision *decision)
+{
+	pipeline->counts.consulted += 1;
+	if (pipeline_refuse(pipeline, event) == VERDICT_KILL) {
+		decision->verdict = VERDICT_KILL;
+		if (process)
+			process->killed = true;
+	}
+	return event->op.source == SOURCE_LIBC;
+}
+
+/* The thread of a call that was to fail may have ended at it, with its process. */
+static void consult_ended(struct event *event, const struct process *process, struct decision *decision)
+{
+	if (event->op.flags & (OP_RESULT_KNOWN | OP_ACT_FAILED) || !process || !process->killed)
+		return;
+	event->op.flags |= OP_ACTED;
+	decision->verdict = VERDICT_KILL;
+}
+
+/* A call through libc whose process ended while it was held: that it was held is told, and there is no more to tell. */
+static bool was_never_made(const struct event *event)
+{
+	__u32 ends = OP_CONSULT | OP_APPROVED | OP_REFUSED | OP_ACT_FAILED | OP_RESULT_KNOWN;
+
+	return event->op.source == SOURCE_LIBC && event->op.flags & OP_HELD_BEFORE && !(event->op.flags & ends);
+}
+
 static int take_op(struct pipeline *pipeline, struct event *event, struct process *process)
 {
 	struct telling telling = {.process = process,
@@ -325,16 +359,17 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 	kill_session(pipeline, telling.policy, telling.decision, flags, process ? process->session : NULL);
 	if (flags & OP_HELD_BEFORE)
 		holds_call_ended(pipeline->holds, event);
+	if (was_never_made(event))
+		return 0;
 	if (flags & OP_HELD)
 		telling.hold =
 			pipeline_hold(pipeline, event, process, telling.policy, telling.decision, &telling.begun);
-	else if (telling.decision.verdict >= VERDICT_HOLD)
+	else if (telling.decision.verdict >= VERDICT_HOLD && !(flags & OP_ACT_FAILED))
 		pipeline_tell_denied(pipeline, event, process, telling.policy, telling.decision);
-	if (flags & OP_CONSULT) {
-		pipeline->counts.consulted += 1;
-		if (pipeline_refuse(pipeline, event) == VERDICT_KILL)
-			telling.decision.verdict = VERDICT_KILL;
-	}
+	if (flags & OP_CONSULT && flags & OP_HELD_BEFORE)
+		consult_ended(event, process, &telling.decision);
+	else if (flags & OP_CONSULT && consult(pipeline, event, process, &telling.decision))
+		return 0;
 	return tell_op(pipeline, event, &telling);
 }
 

@@ -46,7 +46,8 @@ struct pipeline_actions {
 	/* Ends the process, or lets it go on. */
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*resume)(const struct actor *actor, void *userdata);
-	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). */
+	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). What the
+	 * kernel keeps of the call is dropped before that. */
 	int (*refuse)(const struct event *event, void *userdata);
 	/* Answers to holds, for the kernel (loader.h). */
 	int (*grant)(const struct grant_key *key, const struct grant *grant, void *userdata);
@@ -68,7 +69,8 @@ struct pipeline_actions {
 	void (*decided)(const struct event *event, const struct pipeline_outcome *outcome, void *userdata);
 	/* A question was opened, weighed ("stake"), timed out or closed: `change` in one word. */
 	void (*hold_changed)(const struct hold *hold, const char *change, uint64_t now, void *userdata);
-	/* A session has ended. */
+	/* A session has begun; has ended. */
+	void (*session_begun)(const struct session *session, void *userdata);
 	void (*session_ended)(const struct session *session, void *userdata);
 	/* One finished line with its newline, for readers over the socket. */
 	void (*publish)(const char *line, size_t length, const struct session *session, int op, enum verdict verdict,

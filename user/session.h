@@ -105,6 +105,7 @@ struct process {
 	uint32_t gid;
 	char comm[COMM_BYTES];
 	bool alive;
+	bool killed; /* by us, since a call of it could not be made to fail */
 	bool lineage_known; /* the parent is the one who forked it, or it is where the session begins */
 	bool lingering;
 	uint32_t execs; /* exec records seen */
