@@ -219,12 +219,14 @@ static void count(struct replay *replay, const struct replay_operation *operatio
 static int judge_trial(struct replay *replay, struct replay_operation *operation, struct trial_answer *answer)
 {
 	const struct pipeline_judgement *judgement = operation->judgement;
+	struct trial *trial = replay->options->trial;
 	int error;
 
-	/* The second record of one call asks nothing new. */
-	if (!replay->options->trial || event_op_flags(judgement->event) & OP_HELD_BEFORE)
+	if (!trial)
 		return 0;
-	error = trial_judge(replay->options->trial, judgement, replay->registry, answer);
+	error = event_op_flags(judgement->event) & OP_HELD_BEFORE
+			? trial_end(trial, judgement, replay->registry, answer)
+			: trial_judge(trial, judgement, replay->registry, answer);
 	if (error)
 		return error;
 	operation->trial = answer;
