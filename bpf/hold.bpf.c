@@ -2,6 +2,9 @@
 /*
  * Holds: a process stops before the operation until somebody answers.
  *
+ * The signal is for the thread at the operation (bpf_send_signal_thread): one for the process may be given to another
+ * thread, and this one would go on before that stops it (kernel/signal.c, complete_signal).
+ *
  * On the lsm tier the hook sends SIGSTOP and fails the call with -ERESTARTNOINTR: the call ends before anything is
  * lost, with no lock held, the process stops on its way back to user space, and after SIGCONT the same call runs again
  * by itself and meets the answer, or is held again where a stray SIGCONT came without one. A handler of a signal that
@@ -80,6 +83,14 @@ static __always_inline __u32 answer_find(struct record_op *rec)
 	return answer_of(rec, &key);
 }
 
+/* By somebody else than ourselves, who trace the threads of one process for the time of a refusal. */
+static __always_inline bool is_traced(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, ptrace) & PT_PTRACED && bpf_get_current_pid_tgid() >> 32 != settings.traced;
+}
+
 /*
  * Can this call be held? An io worker returns to no user space, a call through io_uring would complete with the restart
  * code, outside a system call there is nothing to run again, and a tracer could keep the stop from the process.
@@ -89,8 +100,8 @@ static __always_inline bool can_hold(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__s64 number = BPF_CORE_READ(regs_of_current(), orig_ax);
 
-	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !(BPF_CORE_READ(task, ptrace) & PT_PTRACED) &&
-	       number != SYS_IO_URING_ENTER && number >= 0;
+	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number != SYS_IO_URING_ENTER &&
+	       number >= 0;
 }
 
 /* Was this very call held before, and is back? */
@@ -193,9 +204,17 @@ __noinline int op_hold(__u32 slot)
 	return act;
 }
 
+/* A call that can be neither stopped nor made to fail: its process ends before it. */
+static __always_inline int op_kill_instead(struct record_op *rec)
+{
+	rec->flags |= bpf_send_signal(SIGKILL) ? OP_ACT_FAILED : OP_ACTED;
+	return ACT_DENY;
+}
+
 /*
  * Verdict hold or deny on the uprobe tier: nothing here can make the call fail, so the process stops and userspace does
- * it (OP_CONSULT), or waits for the answer (OP_HELD). Returns ACT_PASS or ACT_HOLD.
+ * it (OP_CONSULT), or waits for the answer (OP_HELD). Returns ACT_PASS or ACT_HOLD, or ACT_DENY where the process ends
+ * instead.
  */
 __noinline int op_stop(__u32 slot)
 {
@@ -215,15 +234,19 @@ __noinline int op_stop(__u32 slot)
 		if (answer == ANSWER_REFUSED)
 			rec->flags |= OP_REFUSED;
 	}
+	/* A tracer could keep the stop from the process, and only one can make the call fail. */
+	if (is_traced())
+		return op_kill_instead(rec);
 	if (answer == ANSWER_NONE && held_stop(slot, scratch) != ACT_DENY)
 		return ACT_HOLD;
-	if (bpf_send_signal_thread(SIGSTOP)) {
-		count(COUNT_SIGNAL_FAILED);
-		rec->flags |= OP_ACT_FAILED;
-		return ACT_PASS;
-	}
+	/* Kept too: while one thread stands at its call, none of the process may be let go on. */
 	rec->flags |= OP_CONSULT;
-	return ACT_HOLD;
+	if (!held_put(slot) && !bpf_send_signal_thread(SIGSTOP))
+		return ACT_HOLD;
+	held_end();
+	count(COUNT_SIGNAL_FAILED);
+	rec->flags &= ~OP_CONSULT;
+	return op_kill_instead(rec);
 }
 
 /*
@@ -245,6 +268,14 @@ __noinline int held_restore(__u32 slot)
 	scratch->rec.op.rule_key = before->rule_key;
 	scratch->rec.op.flags |= OP_HELD_BEFORE;
 	return 1;
+}
+
+/* The current thread goes on from what it was stopped at. Returns 1 where nobody had answered it, else 0. */
+__noinline int held_settle(void)
+{
+	__u64 key = bpf_get_current_pid_tgid();
+
+	return !bpf_map_delete_elem(&helds, &key);
 }
 
 /* The current thread ends: nothing of it is held any more. */

@@ -608,11 +608,36 @@ __noinline int op_by_name(__u32 slot)
 		return 1;
 	scratch->given_length = length ? length - 1 : 0;
 	/* Nothing can be lost under the new name where the call refuses to replace. */
-	if (scratch->rec.op.flags & OP_EXCHANGE || !(call->argument & 1 /* RENAME_NOREPLACE */))
+	if (scratch->rec.op.flags & OP_EXCHANGE || !(call->argument & RENAME_NOREPLACE))
 		op_judge_name(slot, 1,
 			      length >= PATH_BYTES || path_base(slot, call->new_dirfd) < 0 ? -1 : path_join(slot));
 	else if (length < PATH_BYTES && path_base(slot, call->new_dirfd) >= 0 && path_join(slot) >= 0)
 		op_name_only(slot);
+	return 0;
+}
+
+/*
+ * The operation on the descriptor that is the call's dirfd, judged by the path of a regular file that some name still
+ * leads to. Nonzero: it is none, or with `to_length` its length does not shrink, and nothing is lost.
+ */
+__noinline int op_by_file(__u32 slot, __u32 to_length)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct path path = {};
+	struct target *target;
+	struct file *file;
+
+	if (!scratch)
+		return -1;
+	target = &scratch->rec.op.target;
+	file = file_of_fd((struct task_struct *)bpf_get_current_task(), scratch->pending.call.dirfd);
+	BPF_CORE_READ_INTO(&path, file, f_path);
+	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
+	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
+	    (to_length && scratch->pending.call.argument >= target->size))
+		return 1;
+	scratch->rec.op.flags |= OP_SIZE_KNOWN;
+	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
 	return 0;
 }
 
@@ -653,7 +678,7 @@ static __always_inline int op_act(__u32 slot, struct scratch *scratch, __u32 tie
 		held_restore(slot);
 	if (rec->verdict < VERDICT_HOLD || rec->flags & OP_NOT_LOST)
 		return ACT_PASS;
-	if (rec->actor.session.pid == settings.selftest.pid && rec->actor.session.start == settings.selftest.start)
+	if (is_selftest(&rec->actor))
 		return ACT_PASS;
 	if (scratch->mode == MODE_OBSERVE) {
 		rec->flags |= OP_OBSERVED;

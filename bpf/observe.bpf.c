@@ -11,10 +11,7 @@
 
 #define AT_REMOVEDIR 0x200
 #define O_TRUNC 01000
-#define RENAME_EXCHANGE 2
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10) /* PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE */
-#define S_IFMT 0170000
-#define S_IFREG 0100000
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h: the open made the file */
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define SYS_OPEN 2
@@ -34,7 +31,21 @@
 #define LATE_OPEN 2 /* judged at exit, by the file that was opened */
 
 /* What a system call leads to its object by. */
-enum call_form { CALL_NONE = 0, CALL_NAME = 1, CALL_FILE = 2 /* a descriptor */, CALL_OPEN = 3 };
+enum call_form {
+	CALL_NONE = 0,
+	CALL_NAME = 1,
+	CALL_FILE = 2 /* a descriptor, in the place of the name */,
+	CALL_OPEN = 3
+};
+
+/*
+ * Exits are armed from the first session on (user/loader.c), which its own start may precede by some milliseconds: what
+ * is done in these is judged by what is known at entry.
+ */
+static __always_inline bool exits_armed(__u32 op)
+{
+	return settings.known_results >> (op & (OP_COUNT - 1)) & 1;
+}
 
 static __always_inline struct scratch *enter_begin(const struct call *call, int *ret_slot)
 {
@@ -49,17 +60,14 @@ static __always_inline struct scratch *enter_begin(const struct call *call, int 
 	scratch->rec.op.source = SOURCE_SYSCALL;
 	scratch->rec.op.detail = call->number;
 	scratch->rec.op.argument = call->argument;
+	if (libc_judged(slot)) {
+		if (!exits_armed(call->op))
+			inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
+		scratch_release(slot);
+		return NULL;
+	}
 	*ret_slot = slot;
 	return scratch;
-}
-
-/*
- * Exits are armed from the first session on (user/loader.c), which its own start may precede by some milliseconds: what
- * is done in these is judged by what is known at entry.
- */
-static __always_inline bool exits_armed(__u32 op)
-{
-	return settings.known_results >> (op & (OP_COUNT - 1)) & 1;
 }
 
 /* An operation on names. */
@@ -71,12 +79,8 @@ static __always_inline int enter_name(const struct call *call)
 	scratch = enter_begin(call, &slot);
 	if (!scratch)
 		return 0;
-	if (call->op == OP_RENAME) {
-		if (call->argument & RENAME_EXCHANGE)
-			scratch->rec.op.flags |= OP_EXCHANGE;
-		else if (!(call->argument & 1))
-			scratch->rec.op.flags |= OP_REPLACED_UNKNOWN;
-	}
+	if (call->op == OP_RENAME)
+		op_rename_flags(scratch);
 	if (!op_by_name(slot)) {
 		op_judge(slot, TIER_SIGNAL);
 	} else if (exits_armed(call->op)) {
@@ -90,30 +94,19 @@ static __always_inline int enter_name(const struct call *call)
 	return 0;
 }
 
-/* An operation on a descriptor (in the place of the name) of a regular file that some name still leads to. */
+/* An operation on a descriptor, which is the call's dirfd. */
 static __always_inline int enter_file(const struct call *call)
 {
-	struct file *file;
 	struct scratch *scratch;
-	struct path path = {};
-	struct target *target;
 	int slot;
 
 	scratch = enter_begin(call, &slot);
 	if (!scratch)
 		return 0;
-	target = &scratch->rec.op.target;
-	file = file_of_fd((struct task_struct *)bpf_get_current_task(), call->name);
-	BPF_CORE_READ_INTO(&path, file, f_path);
-	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
-	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
-	    (call->op == OP_TRUNCATE && call->argument >= target->size))
-		goto out;
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	op_judge_name(slot, 0, path_walk(slot, (__u64)path.dentry, (__u64)path.mnt) < 0 ? -1 : path_forward(slot));
-	op_judge(slot, TIER_SIGNAL);
-	op_tell(slot);
-out:
+	if (!op_by_file(slot, call->op == OP_TRUNCATE)) {
+		op_judge(slot, TIER_SIGNAL);
+		op_tell(slot);
+	}
 	scratch_release(slot);
 	return 0;
 }
@@ -227,6 +220,8 @@ int enter_call(struct trace_event_raw_sys_enter *ctx)
 	case CALL_NAME:
 		return enter_name(&call);
 	case CALL_FILE:
+		call.dirfd = call.name;
+		call.name = 0;
 		return enter_file(&call);
 	case CALL_OPEN:
 		return enter_open(&call);
@@ -307,10 +302,11 @@ int exit_call(struct trace_event_raw_sys_exit *ctx)
 	struct scratch *scratch;
 	int slot;
 
-	if (!inflight)
+	/* What the probe in libc judged may still be waiting for its system call. Of id the kernel writes 32 bits only. */
+	if (!inflight || inflight->pending.call.number != (__u32)ctx->id)
 		return 0;
 	if (!inflight->pending.late) {
-		inflight_emit(key, ctx->ret, 1);
+		inflight_emit(key, libc_result(inflight, ctx->ret), 1);
 		return 0;
 	}
 	slot = exit_late(inflight, ctx->ret);

@@ -32,6 +32,10 @@
 #define SIGSTOP 19
 #define ENVIRON_CHUNK 512 /* bytes of an environment that are read at a time; given[] holds them */
 #define AT_FDCWD -100
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE 2
+#define S_IFMT 0170000
+#define S_IFREG 0100000
 
 /* A system call or a hook, put into one form. Addresses of names are the process's own. */
 struct call {
@@ -53,6 +57,8 @@ struct pending {
 	__u32 late; /* 1: not judged yet */
 	__u32 slot_policy;
 };
+
+#define MATCH_REFUSED 1 /* pending.match of a record of SOURCE_LIBC: userspace made the call fail */
 
 #define INFLIGHT_TEXT (2 * PATH_BYTES + 64)
 
@@ -170,6 +176,7 @@ int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
+int op_by_file(__u32 slot, __u32 to_length);
 
 /* protect.bpf.c */
 int is_protected(__u64 ino, __u32 dev);
@@ -181,6 +188,10 @@ int op_stop(__u32 slot);
 int held_restore(__u32 slot);
 int held_end(void);
 int held_put(__u32 slot);
+int held_settle(void);
+
+/* libc.bpf.c */
+int libc_judged(__u32 slot);
 
 /* What op_judge says is to be done with the call. */
 enum act {
@@ -276,6 +287,12 @@ static __always_inline __u64 address_of(const void *pointer)
 	return address;
 }
 
+/* The session that tries the probes: nothing stops it, for nobody would let it go on. */
+static __always_inline bool is_selftest(const struct actor *actor)
+{
+	return actor->session.pid == settings.selftest.pid && actor->session.start == settings.selftest.start;
+}
+
 /* Which program of its process the current task runs, so that an answer does not outlive it. */
 static __always_inline __u32 exec_id_current(void)
 {
@@ -329,6 +346,17 @@ static __always_inline struct task_entry *task_entry_current(void)
 	return entry->start == BPF_CORE_READ(task, group_leader, start_boottime) ? entry : NULL;
 }
 
+/* Set before load (user/loader.c): the map `homes` exists. */
+extern const volatile bool have_homes;
+
+int task_heal(void);
+
+/* Is the current task a member? For LSM programs: one that was missed becomes a member here. */
+static __always_inline bool is_member(void)
+{
+	return task_entry_current() || (settings.homes && task_heal());
+}
+
 /* Who acts, into a slot's record: the current task, whose process began at `start`. */
 static __always_inline void actor_set(struct scratch *scratch, __u64 start)
 {
@@ -348,6 +376,25 @@ static __always_inline void actor_set(struct scratch *scratch, __u64 start)
 static __always_inline struct scratch *scratch_of(__u32 slot)
 {
 	return bpf_map_lookup_elem(&scratches, &slot);
+}
+
+/* A call that was made to fail seems refused to its process, whatever the kernel found wrong with it. */
+static __always_inline __s64 libc_result(const struct inflight *inflight, __s64 result)
+{
+	if (inflight->rec.source == SOURCE_LIBC && inflight->pending.match == MATCH_REFUSED && result < 0)
+		return -EPERM;
+	return result;
+}
+
+/* What the flags of a rename say of what may be lost under the new name. */
+static __always_inline void op_rename_flags(struct scratch *scratch)
+{
+	__u64 flags = scratch->pending.call.argument;
+
+	if (flags & RENAME_EXCHANGE)
+		scratch->rec.op.flags |= OP_EXCHANGE;
+	else if (!(flags & RENAME_NOREPLACE))
+		scratch->rec.op.flags |= OP_REPLACED_UNKNOWN;
 }
 
 static __always_inline void target_of_inode(struct target *target, struct inode *inode)

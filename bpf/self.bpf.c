@@ -58,6 +58,20 @@ int self_uprobe(void *ctx)
 	return seen_by_self();
 }
 
+/* May fault, so that a name on a page that is not resident can be read. */
+SEC("uprobe.s")
+int self_uprobe_sleeps(void *ctx)
+{
+	return seen_by_self();
+}
+
+/* One link for many functions. */
+SEC("uprobe")
+int self_uprobe_multi(void *ctx)
+{
+	return bpf_get_attach_cookie(ctx) == 1 ? seen_by_self() : 0;
+}
+
 /* Needs bpf_get_attach_cookie. */
 SEC("uprobe")
 int self_cookie(void *ctx)
@@ -65,8 +79,8 @@ int self_cookie(void *ctx)
 	return bpf_get_attach_cookie(ctx) == 1;
 }
 
-/* Needs bpf_task_pt_regs, for guard_file_permission. */
-SEC("lsm/file_permission")
+/* Needs bpf_task_pt_regs. */
+SEC("tp/syscalls/sys_enter_rmdir")
 int self_pt_regs(void *ctx)
 {
 	return bpf_task_pt_regs(bpf_get_current_task_btf()) == 0 ? 0 : 0;

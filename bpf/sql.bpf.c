@@ -331,7 +331,7 @@ int pq_call(struct pt_regs *ctx)
  * A member maps a file to run code from it, or runs it (MAP_EXE). Once for each file, whoever maps it first, and again
  * for those who map it before it has been looked through and its probes are set.
  *
- * The process goes on meanwhile: to stop it here would show, since a shell takes a stopped child for one that was
+ * The process goes on meanwhile, unless a rule may stop what comes through libc: to stop it here would show, since a shell takes a stopped child for one that was
  * suspended, and every program is new once. It is stopped where it matters, at connect_seen().
  */
 __noinline int map_seen(__u64 file_address, __u32 flags)
@@ -367,8 +367,13 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
+	if (settings.inspect_maps == INSPECT_STOPPED && !is_selftest(&scratch->rec.op.actor) &&
+	    !bpf_send_signal_thread(SIGSTOP))
+		scratch->rec.map.flags |= MAP_STOPPED;
 	if (!emit(slot, 1))
 		bpf_map_update_elem(&inspecting, &tgid, &key, BPF_ANY);
+	else if (scratch->rec.map.flags & MAP_STOPPED)
+		bpf_send_signal(SIGCONT);
 	scratch_release(slot);
 	return 0;
 }
@@ -463,7 +468,7 @@ out:
 SEC("lsm/mmap_file")
 int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {
-	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && task_entry_current())
+	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && is_member())
 		map_seen(address_of(file), 0);
 	return ret ? -EPERM : 0;
 }
@@ -485,7 +490,7 @@ struct sockaddr;
 SEC("lsm/socket_connect")
 int BPF_PROG(connect_socket, struct socket *socket, struct sockaddr *address, int length, int ret)
 {
-	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current())
+	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && is_member())
 		connect_seen(address_of(address), 0);
 	return ret ? -EPERM : 0;
 }

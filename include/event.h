@@ -258,7 +258,7 @@ struct record_sql {
 };
 
 enum map_flag {
-	MAP_STOPPED = 1 << 0, /* no file: the process stands stopped until those it mapped before have been looked at */
+	MAP_STOPPED = 1 << 0, /* the process stands stopped until the file, or those before (no file), is looked at */
 	MAP_EXE = 1 << 1, /* the file is the executable itself */
 };
 
@@ -308,7 +308,9 @@ enum counter {
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
 	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
 	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
-	COUNT_SIZE = 52,
+	COUNT_HEALED = 52, /* members that the fork's program was not run for: see task_heal */
+	COUNT_LIBC = 56, /* + enum op: calls of sessions that the probes in libc saw */
+	COUNT_SIZE = 64,
 };
 
 struct record_loss {

@@ -38,6 +38,17 @@ bool action_is_process(const struct process_id *process)
 	return ticks == wanted || ticks + 1 == wanted || ticks == wanted + 1;
 }
 
+char action_thread_state(pid_t pid, pid_t tid)
+{
+	char path[64], line[512] = "", *after;
+	_cleanup_fclose_ FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	file = fopen(path, "re");
+	after = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	return after && after[1] ? after[2] : 0;
+}
+
 int action_signal(const struct process_id *process, int signal)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);

@@ -9,9 +9,6 @@
 /* SIGKILL, SIGCONT, SIGSTOP to the process, if it still is that process: -ESRCH otherwise. */
 int action_signal(const struct process_id *process, int signal);
 
-/* Is its number still this process's? */
-bool action_is_process(const struct process_id *process);
-
 /*
  * A NUL-terminated text at an address of a process, at most `limit` bytes of it: malloc'ed, with a NUL behind it.
  * -EFAULT: not readable, -E2BIG: no NUL within the limit (what was read is returned all the same).
@@ -20,6 +17,9 @@ int action_read_text(pid_t pid, uint64_t address, size_t limit, char **ret_text,
 
 /* Is the process of this number still the one meant? To within a hundredth of a second, as /proc tells it. */
 bool action_is_process(const struct process_id *process);
+
+/* State of a thread as /proc shows it, 'T' for stopped; 0: it is gone. */
+char action_thread_state(pid_t pid, pid_t tid);
 
 /* Start of a process in clock ticks since boot (/proc/PID/stat), to tell it from a later owner of its number. */
 int process_start_ticks(pid_t pid, uint64_t *ret_ticks);

@@ -29,9 +29,11 @@ static const struct feature features[] = {
 	{"fexit", "fexit programs: results on the lsm tier", offsetof(struct kernel_facts, fexit)},
 	{"tracepoint", "system call tracepoints: the signal tier", offsetof(struct kernel_facts, tracepoint)},
 	{"tp_btf", "scheduler tracepoints: sessions", offsetof(struct kernel_facts, tp_btf)},
-	{"uprobe", "uprobes: SQL through libpq", offsetof(struct kernel_facts, uprobe)},
+	{"uprobe", "uprobes: the uprobe tier, SQL through libpq", offsetof(struct kernel_facts, uprobe)},
+	{"uprobe_sleeps", "uprobes that read names from disk", offsetof(struct kernel_facts, uprobe_sleeps)},
+	{"uprobe_multi", "uprobes set all at once", offsetof(struct kernel_facts, uprobe_multi)},
 	{"cookie", "uprobe cookies: which libpq", offsetof(struct kernel_facts, cookie)},
-	{"pt_regs", "registers in LSM programs: overwrites on the lsm tier", offsetof(struct kernel_facts, pt_regs)},
+	{"pt_regs", "registers of a system call: overwrites on the lsm tier", offsetof(struct kernel_facts, pt_regs)},
 };
 
 struct diagnosis {

@@ -355,12 +355,12 @@ static void open_socket(struct run *run, const struct common_options *common)
 		log_info("holds of this run are answered with --socket %s", path);
 }
 
-/* Denying is what a dry run does: on the signal tier the first file of each thread would be gone. */
+/* Denying is what a dry run does, and all of it: on the tiers below not every call can be made to fail. */
 static bool can_dry_run(struct run *run)
 {
 	const struct guard_tier *tier = &engine_tiers(run->serve.engine)[OP_UNLINK];
 
-	if (tier->tier >= TIER_UPROBE)
+	if (tier->tier == TIER_LSM)
 		return true;
 	log_error("a dry run has to prevent operations, and this kernel guards unlink by tier %s only: `reprieve "
 		  "doctor` tells how to get more",

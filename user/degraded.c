@@ -8,6 +8,7 @@ enum shortfall {
 	FALLS_NOT = 0,
 	FALLS_LATE, /* the operation under way completes */
 	FALLS_TO_ALERT,
+	FALLS_BESIDE_LIBC,
 	FALLS_UNSEEN,
 	FALL_COUNT,
 };
@@ -15,6 +16,9 @@ enum shortfall {
 static const char *const shortfall_texts[FALL_COUNT] = {
 	[FALLS_LATE] = "comes too late for the first one of a thread: it completes before the process dies",
 	[FALLS_TO_ALERT] = "cannot be given: it is reported as an alert, and goes on",
+	[FALLS_BESIDE_LIBC] =
+		"reaches calls through a shared libc: those of static programs and of programs that make system "
+		"calls themselves, and files emptied by opening them, are reported as an alert, and go on",
 	[FALLS_UNSEEN] = "cannot be given: the operation is not seen on this kernel",
 };
 
@@ -25,6 +29,9 @@ static const enum shortfall shortfalls[TIER_COUNT][VERDICT_COUNT] = {
 		       [VERDICT_DENY] = FALLS_UNSEEN,
 		       [VERDICT_KILL] = FALLS_UNSEEN},
 	[TIER_SIGNAL] = {[VERDICT_HOLD] = FALLS_TO_ALERT, [VERDICT_DENY] = FALLS_TO_ALERT, [VERDICT_KILL] = FALLS_LATE},
+	[TIER_UPROBE] = {[VERDICT_HOLD] = FALLS_BESIDE_LIBC,
+			 [VERDICT_DENY] = FALLS_BESIDE_LIBC,
+			 [VERDICT_KILL] = FALLS_BESIDE_LIBC},
 };
 
 /* The ops of `ops` whose tier is `tier`, by name, with commas. */
@@ -60,8 +67,10 @@ static int add_rule(struct degraded *degraded, const struct tier_table *tiers, c
 {
 	uint32_t of_tier[TIER_COUNT] = {};
 
+	/* What is seen of statements and programs does not depend on libc. */
 	for (unsigned int op = 0; op < OP_COUNT; op++)
-		of_tier[tiers->by_op[op]] |= ops & 1u << op;
+		if (tiers->by_op[op] != TIER_UPROBE || (op != OP_SQL && op != OP_EXEC))
+			of_tier[tiers->by_op[op]] |= ops & 1u << op;
 	for (unsigned int tier = 0; tier < TIER_COUNT; tier++) {
 		enum shortfall shortfall = shortfalls[tier][verdict];
 		_cleanup_buffer_ struct buffer buffer = {};
@@ -72,7 +81,7 @@ static int add_rule(struct degraded *degraded, const struct tier_table *tiers, c
 			buffer_format(&buffer, "rule '%s': %s of ", rule, verdict_name(verdict));
 		else
 			buffer_format(&buffer, "default: %s of ", verdict_name(verdict));
-		add_ops(&buffer, tiers, ops, tier);
+		add_ops(&buffer, tiers, of_tier[tier], tier);
 		if (tier != TIER_NONE)
 			buffer_format(&buffer, " on tier %s", tier_name(tier));
 		buffer_format(&buffer, " %s", shortfall_texts[shortfall]);

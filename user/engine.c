@@ -9,6 +9,7 @@
 #include "adopt.h"
 #include "degraded.h"
 #include "journal_entries.h"
+#include "libc.h"
 #include "libpq.h"
 #include "opts.h"
 #include "refuse.h"
@@ -35,6 +36,7 @@ struct engine {
 	struct agent_registry *agents;
 	struct libpq_set *libraries;
 	struct stakes *stakes;
+	struct libc_probes *libc;
 	sd_event_source *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
@@ -93,16 +95,26 @@ static int act_kill(const struct actor *actor, void *userdata)
 	return action_signal(&actor->process, SIGKILL);
 }
 
-static int act_resume(const struct actor *actor, void *userdata)
+static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 {
-	(void)userdata;
-	return action_signal(&actor->process, SIGCONT);
+	struct engine *engine = userdata;
+
+	return guard_stands(engine->guard, pid, tid);
 }
 
-static int act_refuse(const struct event *event, void *userdata)
+/*
+ * On the uprobe tier what is kept of a call must be gone before: a thread that stands at another one keeps its process
+ * stopped. A call that the lsm tier holds runs again, and looks for what is kept of it.
+ */
+static int act_resume(const struct actor *actor, void *userdata)
 {
-	(void)userdata;
-	return refuse_call(event);
+	struct engine *engine = userdata;
+	int error;
+
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = resume_call(actor, guard_can_stand(engine->guard) ? stands : NULL, engine);
+	guard_set_traced(engine->guard, 0);
+	return error;
 }
 
 static int act_grant(const struct grant_key *key, const struct grant *grant, void *userdata)
@@ -158,15 +170,22 @@ static void act_mapped(const struct event *event, void *userdata)
 	struct span name = event_text(event, event->map.name);
 	struct libpq_wanted wanted = {event->map.dev, event->map.ino, name.data, name.length};
 
-	if (event->map.flags & MAP_STOPPED) {
-		/* A program that is held at its start maps its libraries all the same. */
+	int error;
+
+	/* A program that is held at its start maps its libraries all the same. */
+	if (!event->map.ino) {
 		if (!holds_waits(pipeline_holds(engine->pipeline), &actor->process))
-			action_signal(&actor->process, SIGCONT);
+			act_resume(actor, engine);
 		return;
 	}
+	error = libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, &wanted, probe_library, engine);
+	if (!error)
+		error = libc_probes_mapped(engine->libc, event);
 	/* Of a file that could not be looked at the next mapping tells again. */
-	if (!libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, &wanted, probe_library, engine))
+	if (!error)
 		guard_inspected(engine->guard, &event->map);
+	if (event->map.flags & MAP_STOPPED && !holds_waits(pipeline_holds(engine->pipeline), &actor->process))
+		act_resume(actor, engine);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -213,6 +232,33 @@ static void act_hold_changed(const struct hold *hold, const char *change, uint64
 
 	journal_put_hold(engine->journal, hold, change, 0, now);
 	engine->journal_urgent = true;
+}
+
+static int act_refuse(const struct event *event, void *userdata)
+{
+	const struct actor *actor = event_actor(event);
+	struct engine *engine = userdata;
+	int error;
+
+	/* Not later: the thread may be at its next call by then. */
+	guard_drop_held(engine->guard, actor);
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = refuse_call(event, stands, engine);
+	guard_set_traced(engine->guard, 0);
+	return error;
+}
+
+static void act_session_begun(const struct session *session, void *userdata)
+{
+	struct engine *engine = userdata;
+	int error = guard_arm_results(engine->guard, true);
+
+	(void)session;
+	engine->idle_ticks = 0;
+	/* First: of a call that is made to fail the exit of the system call tells. */
+	if (error)
+		log_warning("whether operations succeed is not learned: %s", strerror(-error));
+	libc_probes_arm(engine->libc);
 }
 
 static void act_session_ended(const struct session *session, void *userdata)
@@ -312,11 +358,40 @@ static int list_users(const struct policy *policy, struct guard_user **ret_users
 	return 0;
 }
 
-/* Where some rule does more than allow a statement, none may go unseen. */
+/* Operations on files that the probes in libc judge. */
+static uint32_t libc_ops(const struct engine *engine)
+{
+	uint32_t ops = 0;
+
+	for (enum op op = OP_UNLINK; op <= OP_TRUNCATE; op++)
+		if (guard_tiers(engine->guard)[op].tier == TIER_UPROBE)
+			ops |= 1u << op;
+	return ops;
+}
+
+static bool rule_stops(const struct policy *policy, size_t rule, uint32_t ops)
+{
+	if (policy_rule(policy, rule)->action < VERDICT_HOLD)
+		return false;
+	for (enum op op = 0; op < OP_COUNT; op++)
+		if (ops & 1u << op && policy_rule_wants(policy, rule, op))
+			return true;
+	return false;
+}
+
+/*
+ * Where some rule does more than allow a statement, none may go unseen; where some rule may stop what comes through
+ * libc, nothing may run in a libc without probes.
+ */
 static enum inspect_mode inspect_mode(const struct engine *engine, const struct policy *policy)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
 		return INSPECT_NEVER;
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		if (rule_stops(policy, i, libc_ops(engine)))
+			return INSPECT_STOPPED;
+	if (libc_ops(engine) && policy_image(policy)->rules.default_verdict >= VERDICT_HOLD)
+		return INSPECT_STOPPED;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action != VERDICT_ALLOW)
 			return INSPECT_BEFORE_CONNECT;
@@ -628,6 +703,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	arm_results(engine);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
 		guard_arm_results(engine->guard, false);
+	libc_probes_tick(engine->libc, sessions_count(pipeline_sessions(engine->pipeline)) > 0, now_ns(CLOCK_BOOTTIME));
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -719,6 +795,19 @@ static void find_libraries(struct engine *engine)
 	libpq_scan_processes(engine->libraries, probe_library, engine);
 }
 
+/* Probes of our own stand before another daemon's come off. */
+static int look_through_again(struct engine *engine)
+{
+	guard_forget_inspected(engine->guard);
+	find_libraries(engine);
+	if (guard_tiers(engine->guard)[OP_UNLINK].tier != TIER_UPROBE)
+		return 0;
+	if (libc_probes_new(engine->guard, &engine->libc))
+		return -ENOMEM;
+	libc_probes_arm(engine->libc);
+	return 0;
+}
+
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
@@ -727,8 +816,10 @@ static int load_and_prove(struct engine *engine, const struct guard_options *opt
 		return error;
 	if (guard_adopted(engine->guard)) {
 		engine->generation = guard_generation(engine->guard);
-		find_libraries(engine);
+		error = look_through_again(engine);
 	}
+	if (error)
+		return error;
 	guard_take_over(engine->guard);
 	error = prove(engine);
 	if (error)
@@ -762,6 +853,7 @@ static int open_pipeline(struct engine *engine)
 					   .outer_function = act_outer_function,
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
+					   .session_begun = act_session_begun,
 					   .decided = act_decided,
 					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
@@ -818,6 +910,23 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 	return 0;
 }
 
+/* A process that was stopped to have a file looked through, and is so still; see map_seen in bpf/sql.bpf.c. */
+static void let_go_inspected(uint32_t pid, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct actor actor = {.tid = pid};
+	struct session_id session;
+
+	if (guard_find_task(engine->guard, pid, &actor.process, &session) ||
+	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_stands(engine->guard, pid, pid) ||
+	    holds_waits(pipeline_holds(engine->pipeline), &actor.process))
+		return;
+	guard_set_traced(engine->guard, pid);
+	if (resume_call(&actor, stands, engine))
+		log_warning("process %u was stopped to look through what it mapped, and cannot be let go on", pid);
+	guard_set_traced(engine->guard, 0);
+}
+
 /* What stands stopped from the time of another daemon. */
 static void take_members_and_held(struct engine *engine)
 {
@@ -830,6 +939,8 @@ static void take_members_and_held(struct engine *engine)
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
 	guard_for_each_held(engine->guard, take_one_held, engine);
+	if (guard_for_each_inspecting(engine->guard, let_go_inspected, engine))
+		log_warning("out of memory: processes that mapped something new may stand stopped");
 	sinks_flush(engine->options.sinks);
 	log_info("took over the guard that was left in the kernel: %zu sessions",
 		 sessions_count(pipeline_sessions(engine->pipeline)));
@@ -889,6 +1000,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = open_pipeline(engine);
 	if (!error)
 		error = load_and_prove(engine, &options);
+	if (!error && !engine->libc)
+		error = libc_probes_new(engine->guard, &engine->libc);
 	if (error)
 		return error;
 	journal_start(engine);
@@ -949,6 +1062,15 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 	return 0;
 }
 
+/* Where nobody comes after us, nothing may wait for being looked through. */
+static void let_go_all_inspected(struct engine *engine)
+{
+	if (!engine->guard || !engine->pipeline || guard_keeps(engine->guard))
+		return;
+	guard_stop_inspecting(engine->guard);
+	guard_for_each_inspecting(engine->guard, let_go_inspected, engine);
+}
+
 void engine_free(struct engine *engine)
 {
 	struct record_batch *batch;
@@ -965,7 +1087,9 @@ void engine_free(struct engine *engine)
 		engine->waiting = batch->next;
 		free(batch);
 	}
+	let_go_all_inspected(engine);
 	pipeline_free(engine->pipeline);
+	libc_probes_free(engine->libc);
 	probe_done(&engine->facts);
 	guard_free(engine->guard);
 	libpq_set_free(engine->libraries);
@@ -1228,7 +1352,7 @@ static json_t *kernel_counters_json(struct engine *engine)
 		{COUNT_PATH_UNKNOWN, "path_unknown"},	  {COUNT_SIGNAL_FAILED, "signal_failed"},
 		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
 		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
-		{COUNT_ENVIRON_UNREAD, "environ_unread"},
+		{COUNT_ENVIRON_UNREAD, "environ_unread"}, {COUNT_HEALED, "healed"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();
@@ -1324,7 +1448,7 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:o, "
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o, "
 		"s:o}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
@@ -1334,7 +1458,8 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)counts->mismatches, "consulted", (json_int_t)counts->consulted, "ring", "bytes",
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
-		libraries_json(engine), "sinks", sinks_json(engine), "journal", journal_json(engine));
+		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
+		sinks_json(engine), "journal", journal_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

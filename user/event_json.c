@@ -867,13 +867,22 @@ static const char *const hook_names[HOOK_COUNT] = {
 	[HOOK_FILE_OPEN] = "file_open",		[HOOK_BPRM_CHECK] = "bprm_check_security",
 };
 
+static const char *const libc_functions[LIBC_FUNCTION_COUNT] = {
+	[LIBC_UNLINK] = "unlink",	[LIBC_UNLINKAT] = "unlinkat", [LIBC_RMDIR] = "rmdir",
+	[LIBC_REMOVE] = "remove",	[LIBC_RENAME] = "rename",     [LIBC_RENAMEAT] = "renameat",
+	[LIBC_RENAMEAT2] = "renameat2", [LIBC_TRUNCATE] = "truncate", [LIBC_FTRUNCATE] = "ftruncate",
+};
+
 /* What was called; a system call that has no name here is written as its number. */
 static void add_source(struct buffer *buffer, const struct record_op *op)
 {
 	if (op->source == SOURCE_LSM && op->detail < HOOK_COUNT)
 		add_word(buffer, "hook", hook_names[op->detail] ?: "?");
-	if (op->source == SOURCE_LIBC)
+	if (op->source == SOURCE_LIBC) {
 		add_literal(buffer, ",\"source\":\"libc\"");
+		if (op->detail < LIBC_FUNCTION_COUNT && libc_functions[op->detail])
+			json_add_member(buffer, "function", span_of(libc_functions[op->detail]));
+	}
 	if (op->source != SOURCE_SYSCALL)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(system_calls); i++) {

@@ -189,10 +189,7 @@ static void kill_process(struct holds *holds, const struct process_id *process)
 /* The calls of a process that wait for a person, and those that were answered and are to be carried out. */
 struct standing {
 	bool waits; /* a call that a SIGCONT would let through has no answer yet */
-	size_t answered;
-	size_t refused; /* of those: to be made to fail from here */
-	struct hold *hold; /* of one such */
-	struct hold_call *call;
+	bool answered;
 };
 
 static struct standing look_at(const struct holds *holds, const struct process_id *process)
@@ -204,12 +201,7 @@ static struct standing look_at(const struct holds *holds, const struct process_i
 			continue;
 		for (struct hold_call *call = hold->calls; call; call = call->next) {
 			standing.waits |= call->answer == ANSWER_NONE && !runs_again(call);
-			standing.answered += call->answer != ANSWER_NONE;
-			if (call->answer != ANSWER_REFUSED || runs_again(call))
-				continue;
-			standing.refused += 1;
-			standing.hold = hold;
-			standing.call = call;
+			standing.answered |= call->answer != ANSWER_NONE;
 		}
 	}
 	return standing;
@@ -220,47 +212,59 @@ bool holds_waits(const struct holds *holds, const struct process_id *process)
 	return look_at(holds, process).waits;
 }
 
-/* Forgets the calls that have an answer: the process goes on. */
-static void drop_answered(struct holds *holds, const struct process_id *process)
+/* The kernel forgets an answered call before it goes on: kept, it would keep the whole process stopped. */
+static void drop_kept(struct holds *holds, const struct hold_call *call)
 {
-	for (struct hold *hold = holds->first; hold; hold = hold->next) {
-		struct hold_call **at = &hold->calls;
-
-		if (!is_process(hold, process))
-			continue;
-		while (*at) {
-			struct hold_call *call = *at;
-
-			if (call->answer == ANSWER_NONE) {
-				at = &call->next;
-				continue;
-			}
-			if (!runs_again(call) && holds->actions.drop_held)
-				holds->actions.drop_held(event_actor(&call->event), holds->actions.userdata);
-			*at = call->next;
-			free(call);
-		}
-	}
+	if (!runs_again(call) && holds->actions.drop_held)
+		holds->actions.drop_held(event_actor(&call->event), holds->actions.userdata);
 }
 
-/* Makes the one refused call fail; what cannot be made to fail ends with its process. */
-static void carry_out_refusal(struct holds *holds, const struct process_id *process, struct standing *standing)
+/* Takes one call that has this answer out of its hold; NULL: there is none. */
+static struct hold_call *take_answered(struct holds *holds, const struct process_id *process, enum answer answer,
+				       struct hold **ret_hold)
 {
-	const struct event *event = &standing->call->event;
-	/* To let one call fail is to let the process go on: a second one would go through meanwhile. */
-	bool can = standing->refused == 1 && event_op(event) != OP_EXEC && holds->actions.refuse;
-	int error = -ENOTSUP;
+	for (struct hold *hold = holds->first; hold; hold = hold->next) {
+		if (!is_process(hold, process))
+			continue;
+		for (struct hold_call **at = &hold->calls; *at; at = &(*at)->next) {
+			struct hold_call *call = *at;
 
-	if (can)
-		error = holds->actions.refuse(event, holds->actions.userdata);
+			if (call->answer != answer)
+				continue;
+			*at = call->next;
+			*ret_hold = hold;
+			return call;
+		}
+	}
+	return NULL;
+}
+
+/* Of a call through libc that is made to fail a record tells, as of any call that was refused. */
+static bool tells_end(const struct hold_call *call)
+{
+	return call->event.head.kind == RECORD_OP && call->event.op.source == SOURCE_LIBC;
+}
+
+/*
+ * Makes one refused call fail; what cannot be made to fail ends with its process. Where a thread stands at another call
+ * the process is stopped again behind this one.
+ */
+static int carry_out_refusal(struct holds *holds, const struct process_id *process, struct hold *hold,
+			     const struct hold_call *call)
+{
+	bool can = event_op(&call->event) != OP_EXEC && holds->actions.refuse;
+	int error = can ? holds->actions.refuse(&call->event, holds->actions.userdata) : -ENOTSUP;
+
 	/* A process that is gone does the call no more than one whose call failed. */
 	if (!error || error == -ESRCH) {
-		tell_spared(holds, standing->hold, standing->call);
-		drop_answered(holds, process);
-		return;
+		if (!tells_end(call))
+			tell_spared(holds, hold, call);
+		return 0;
 	}
-	standing->hold->killed = true;
+	tell_spared(holds, hold, call);
+	hold->killed = true;
 	kill_process(holds, process);
+	return error;
 }
 
 /*
@@ -271,15 +275,26 @@ static void settle(struct holds *holds, const struct process_id *process)
 {
 	struct standing standing = look_at(holds, process);
 	struct actor actor = {.process = *process, .tid = process->pid};
+	struct hold_call *call;
+	struct hold *hold;
+	bool refused = false;
 
 	if (standing.waits || !standing.answered)
 		return;
-	if (standing.refused) {
-		carry_out_refusal(holds, process, &standing);
-		return;
+	while ((call = take_answered(holds, process, ANSWER_APPROVED, &hold))) {
+		drop_kept(holds, call);
+		free(call);
 	}
-	drop_answered(holds, process);
-	if (holds->actions.resume)
+	while ((call = take_answered(holds, process, ANSWER_REFUSED, &hold))) {
+		bool again = runs_again(call);
+		int error = again ? 0 : carry_out_refusal(holds, process, hold, call);
+
+		refused |= !again;
+		free(call);
+		if (error)
+			return;
+	}
+	if (!refused && holds->actions.resume)
 		holds->actions.resume(&actor, holds->actions.userdata);
 }
 

@@ -93,7 +93,8 @@ struct hold_actions {
 	void (*revoke)(const struct grant_key *key, void *userdata);
 	/* The thread will not run the same call again by itself. */
 	void (*drop_held)(const struct actor *actor, void *userdata);
-	/* Lets a stopped process go on; ends it; makes the call it stands at fail, and lets it go on. */
+	/* Lets a stopped process go on; ends it; makes the call it stands at fail, and lets it go on.
+	 * The last drops what the kernel keeps of the call, before the thread can be at its next one. */
 	int (*resume)(const struct actor *actor, void *userdata);
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*refuse)(const struct event *event, void *userdata);

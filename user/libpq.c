@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Reads one ELF file. Format: elf(5), the System V ABI and its AMD64 supplement.
+ * Reads one ELF file, for libpq's and libc's functions. Format: elf(5), the System V ABI and its AMD64 supplement.
  *
  * The symbols come from the dynamic section, as the loader sees them, and from the section headers (static programs
  * that bear symbols). Every number in the file is hostile: an offset is checked where it is used, by read_at() alone.
@@ -24,8 +24,16 @@
 #define CODE_BYTES 4096 /* of one function that are searched for a call */
 #define CHUNK 65536
 
-/* What is looked for: the functions by number, then the accessors. */
-enum { ACCESSOR_DB = PQ_FUNCTION_COUNT, ACCESSOR_USER, ACCESSOR_SOCKET, ACCESSOR_SSL, WANTED_COUNT };
+/* What is looked for: libpq's functions by number, its accessors, libc's functions by number. */
+enum {
+	ACCESSOR_DB = PQ_FUNCTION_COUNT,
+	ACCESSOR_USER,
+	ACCESSOR_SOCKET,
+	ACCESSOR_SSL,
+	LIBC, /* + enum libc_function */
+	LIBC_START = LIBC + LIBC_FUNCTION_COUNT,
+	WANTED_COUNT,
+};
 
 static const char *const wanted_names[WANTED_COUNT] = {
 	[PQ_SEND_QUERY] = "PQsendQuery",
@@ -41,7 +49,22 @@ static const char *const wanted_names[WANTED_COUNT] = {
 	[ACCESSOR_USER] = "PQuser",
 	[ACCESSOR_SOCKET] = "PQsocket",
 	[ACCESSOR_SSL] = "PQsslInUse",
+	[LIBC + LIBC_UNLINK] = "unlink",
+	[LIBC + LIBC_UNLINKAT] = "unlinkat",
+	[LIBC + LIBC_RMDIR] = "rmdir",
+	[LIBC + LIBC_REMOVE] = "remove",
+	[LIBC + LIBC_RENAME] = "rename",
+	[LIBC + LIBC_RENAMEAT] = "renameat",
+	[LIBC + LIBC_RENAMEAT2] = "renameat2",
+	/* Their 64 twins are other names of the same code. */
+	[LIBC + LIBC_TRUNCATE] = "truncate",
+	[LIBC + LIBC_FTRUNCATE] = "ftruncate",
+	[LIBC_START] = "__libc_start_main",
 };
+
+/* What these names begin with: searched for as bytes. */
+static const char *const beginnings[] = {"PQ",	   "unlink",   "rmdir",	    "remove",
+					 "rename", "truncate", "ftruncate", "__libc_start_main"};
 
 #define WANTED_BYTES 20 /* of the longest name, PQsendQueryPrepared, with its NUL */
 
@@ -349,15 +372,19 @@ static int find_names(const struct image *image, const struct table *table, stru
 	for (*ret_count = 0; done < table->names_size; done += CHUNK) {
 		size_t whole = (size_t)MIN(table->names_size - done, (uint64_t)CHUNK + WANTED_BYTES);
 		size_t begins = MIN(whole, (size_t)CHUNK); /* a name that begins behind is the next chunk's */
-		char *at = chunk;
 		int err = read_at(image, table->names + done, chunk, whole);
 
 		if (err)
 			return err;
 		chunk[whole] = '\0';
-		while ((at = memmem(at, whole - (size_t)(at - chunk), "PQ", 2)) && at < chunk + begins) {
-			match_name(at, done + (uint64_t)(at - chunk), ret_hits, ret_count);
-			at += 2;
+		for (size_t i = 0; i < ARRAY_SIZE(beginnings); i++) {
+			char *at = chunk;
+
+			while ((at = memmem(at, whole - (size_t)(at - chunk), beginnings[i], strlen(beginnings[i]))) &&
+			       at < chunk + begins) {
+				match_name(at, done + (uint64_t)(at - chunk), ret_hits, ret_count);
+				at++;
+			}
 		}
 	}
 	return 0;
@@ -523,6 +550,21 @@ static uint32_t choose_probes(const struct image *image)
 	return probe;
 }
 
+/* A function that goes through another one that is probed is none of these: it would stop a process twice. */
+static uint32_t choose_libc_probes(const struct image *image)
+{
+	const struct libpq_place *functions = &image->wanted[LIBC];
+	uint32_t probe = 0;
+
+	if (!image->wanted[LIBC_START].address || !functions[LIBC_UNLINK].address)
+		return 0;
+	for (int i = 1; i < LIBC_FUNCTION_COUNT; i++)
+		if (functions[i].address &&
+		    (i != LIBC_REMOVE || !calls(image, &functions[LIBC_REMOVE], &functions[LIBC_UNLINK])))
+			probe |= 1U << i;
+	return probe;
+}
+
 /* [opcode] disp(%rdi),%reg at the start of the code: mov to 32 or 64 bits, or movzbl. The bytes it takes, or 0. */
 static size_t decode_load(const uint8_t *code, size_t length, int32_t *ret_offset)
 {
@@ -596,7 +638,7 @@ int libpq_inspect(int fd, struct libpq_functions *ret_functions)
 {
 	_cleanup_(cleanup_image) struct image image = {.fd = fd};
 	struct stat status;
-	uint32_t probe;
+	uint32_t probe, probe_libc;
 	int err, damage;
 
 	if (fstat(fd, &status))
@@ -613,8 +655,12 @@ int libpq_inspect(int fd, struct libpq_functions *ret_functions)
 		damage = err ? err : damage;
 	}
 	probe = choose_probes(&image);
-	if (!probe)
+	probe_libc = choose_libc_probes(&image);
+	if (!probe && !probe_libc)
 		return damage ? damage : -ENOENT;
+	memcpy(ret_functions->libc.place, &image.wanted[LIBC], sizeof(ret_functions->libc.place));
+	ret_functions->libc.probe = probe_libc;
+	ret_functions->libc.zero = 0;
 	memcpy(ret_functions->place, image.wanted, sizeof(ret_functions->place));
 	ret_functions->probe = probe;
 	decode_offsets(&image, &ret_functions->offsets);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Which files hold a libpq, where its functions lie in them, and which of those to probe.
+ * Which files hold a libpq or a libc, where their functions lie in them, and which of those to probe.
  *
  * libpq.c reads one ELF file. libpq_files.c finds the files: what processes map, and what the loader would map.
  * Nothing here attaches anything.
@@ -35,16 +35,24 @@ struct libpq_offsets {
 	int32_t ssl; /* bool (PQsslInUse) */
 };
 
+/* A libc: a file with a function `unlink` and the one that starts a program. Wrappers that are preloaded are none. */
+struct libc_functions {
+	struct libpq_place place[LIBC_FUNCTION_COUNT]; /* by enum libc_function */
+	uint32_t probe; /* bit n: probe enum libc_function n; 0: there is no libc in the file */
+	uint32_t zero; /* no padding: these are compared as bytes */
+};
+
 struct libpq_functions {
+	struct libc_functions libc;
 	struct libpq_place place[PQ_FUNCTION_COUNT]; /* by enum libpq_function */
-	uint32_t probe; /* bit n: probe enum libpq_function n; every statement passes one of these */
+	uint32_t probe; /* bit n: probe enum libpq_function n; every statement passes one of these; 0: no libpq */
 	struct libpq_offsets offsets;
 };
 
 /*
  * Reads the ELF file behind a descriptor that is open for reading. Its position is not used. Safe on any bytes; reads
  * in pieces, never through a mapping, since a file that shrinks under a mapping kills its reader with SIGBUS.
- * -ENOENT: no libpq in it. -ENOTSUP: ELF, but not for 64-bit x86. -EBADMSG: not ELF, or damaged. -EFBIG: a symbol
+ * -ENOENT: neither in it. -ENOTSUP: ELF, but not for 64-bit x86. -EBADMSG: not ELF, or damaged. -EFBIG: a symbol
  * table beyond any sense. Other negative errnos: reading failed. On FUSE and NFS it takes as long as their server does.
  */
 int libpq_inspect(int fd, struct libpq_functions *ret_functions);
@@ -57,7 +65,11 @@ int libpq_inspect(int fd, struct libpq_functions *ret_functions);
 enum libpq_function libpq_outer_function(const struct libpq_functions *functions, enum libpq_function probed,
 					 int64_t caller);
 
-/* One file that holds a libpq. */
+_Static_assert(sizeof(struct libpq_functions) ==
+		       sizeof(struct libc_functions) + PQ_FUNCTION_COUNT * sizeof(struct libpq_place) + 4 + 20,
+	       "no padding: these are compared as bytes");
+
+/* One file that holds a libpq or a libc. */
 struct libpq_library {
 	uint64_t id; /* from 1 in the order of finding; fit to be a probe's cookie */
 	dev_t dev; /* as stat(2) has it: on overlayfs and btrfs not the number in /proc/PID/maps */
@@ -70,11 +82,11 @@ struct libpq_library {
 	struct libpq_functions functions;
 };
 
-/* The files looked at so far, and the libraries among them. Not safe for use by two threads at a time. */
+/* The files looked at so far, and the libraries of one kind among them. Not safe for use by two threads at a time. */
 struct libpq_set;
 
 /*
- * Called for each file with a libpq that was not found before. Attach the probes here, before returning: a file that
+ * Called for each file with a library of the set's kind that was not found before. Attach the probes here, before returning: a file that
  * turns out later to be the same one (below) is recognised by the breakpoints in it. A negative return is passed on
  * by the scan, after its end, and the file will be found again.
  */
@@ -89,6 +101,7 @@ struct libpq_wanted {
 };
 
 int libpq_set_new(struct libpq_set **ret_set);
+int libpq_set_new_for_libc(struct libpq_set **ret_set); /* finds libcs, and no libpq */
 void libpq_set_free(struct libpq_set *set);
 
 static inline void cleanup_libpq_set(struct libpq_set **set)
@@ -120,6 +133,8 @@ int libpq_scan_processes(struct libpq_set *set, libpq_found_fn found, void *data
 int libpq_scan_loader(struct libpq_set *set, const char *cache_path, libpq_found_fn found, void *data);
 int libpq_inspect_process(struct libpq_set *set, pid_t pid, const struct libpq_wanted *wanted, libpq_found_fn found,
 			  void *data);
+/* All that a process maps to execute. */
+int libpq_inspect_all(struct libpq_set *set, pid_t pid, libpq_found_fn found, void *data);
 
 /* Borrowed from the set; NULL if there is no such library. */
 const struct libpq_library *libpq_library_by_id(const struct libpq_set *set, uint64_t id);

@@ -37,6 +37,7 @@ struct libpq_set {
 	void *files; /* tree of struct file_key (tsearch(3)) */
 	struct libpq_library **libraries; /* by id - 1 */
 	size_t count;
+	bool libc; /* libcs are looked for */
 	libpq_found_fn found; /* of the call under way */
 	void *data;
 	int error; /* the first that `found` returned in it */
@@ -50,6 +51,15 @@ int libpq_set_new(struct libpq_set **ret_set)
 		return -ENOMEM;
 	*ret_set = set;
 	return 0;
+}
+
+int libpq_set_new_for_libc(struct libpq_set **ret_set)
+{
+	int error = libpq_set_new(ret_set);
+
+	if (!error)
+		(*ret_set)->libc = true;
+	return error;
 }
 
 static void library_free(struct libpq_library *library)
@@ -159,6 +169,9 @@ static bool bears_breakpoint(int fd, uint64_t offset)
 
 static bool is_probed(int fd, const struct libpq_functions *functions)
 {
+	for (int i = 0; i < LIBC_FUNCTION_COUNT; i++)
+		if ((functions->libc.probe & (1U << i)) && !bears_breakpoint(fd, functions->libc.place[i].offset))
+			return false;
 	for (int i = 0; i < PQ_FUNCTION_COUNT; i++)
 		if ((functions->probe & (1U << i)) && !bears_breakpoint(fd, functions->place[i].offset))
 			return false;
@@ -243,6 +256,22 @@ static int announce(struct libpq_set *set, int fd, const struct file_key *key, c
 	return MIN(err, 0);
 }
 
+/* The part of the functions that the set is for. -ENOENT: the file has none of them. */
+static int inspect(const struct libpq_set *set, int fd, struct libpq_functions *ret_functions)
+{
+	struct libpq_functions functions = {0};
+	int error = libpq_inspect(fd, &functions);
+
+	if (error)
+		return error;
+	if (set->libc)
+		functions = (struct libpq_functions){.libc = functions.libc};
+	else
+		functions.libc = (struct libc_functions){0};
+	*ret_functions = functions;
+	return functions.probe || functions.libc.probe ? 0 : -ENOENT;
+}
+
 static int look_at(struct libpq_set *set, const char *path, const char *name)
 {
 	_cleanup_close_ int fd = -1;
@@ -261,7 +290,7 @@ static int look_at(struct libpq_set *set, const char *path, const char *name)
 	if (fd < 0 || fstat(fd, &status))
 		return -errno;
 	key = key_of(&status);
-	err = libpq_inspect(fd, &functions);
+	err = inspect(set, fd, &functions);
 	if (!err && !is_known_library(set, fd, &key, &functions)) {
 		err = announce(set, fd, &key, name, &functions);
 		if (err && !set->error)
@@ -420,6 +449,16 @@ int libpq_inspect_process(struct libpq_set *set, pid_t pid, const struct libpq_w
 	else
 		look_at_threads(set, pid);
 	return err ? err : set->error ? set->error : -ENOENT;
+}
+
+int libpq_inspect_all(struct libpq_set *set, pid_t pid, libpq_found_fn found, void *data)
+{
+	size_t lines, looked;
+	int err;
+
+	begin(set, found, data);
+	err = look_at_mappings(set, pid, NULL, &lines, &looked);
+	return err ? err : set->error;
 }
 
 /*

@@ -29,10 +29,15 @@ struct guard {
 	size_t result_count;
 	bool results_armed;
 	__u32 fexits; /* mask of 1 << enum op: there is a program for its result */
-	bool lsm; /* the lsm tier guards files; otherwise the signal tier does */
+	bool lsm; /* the lsm tier guards files; otherwise the tiers below do, with the tracepoints as their net */
 	struct kernel_facts facts; /* without the kernel's BTF */
 	struct reprieve *late[STAGE_COUNT]; /* programs loaded after the start */
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
+	struct bpf_link **libc_links; /* of the probes in libc, where each has its own */
+	size_t libc_link_count;
+	int *libc_multi; /* links of all functions of one file each */
+	size_t libc_multi_count;
+	unsigned int libc_pinned; /* links to libcs so far */
 	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	const char *pins; /* directory; NULL: nothing stays when the guard is freed */
@@ -46,11 +51,14 @@ enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
 	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
-	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
-	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
-	NEED_BY_HAND = 5, /* attached where and when it is asked for */
-	NEED_COOKIE = 6, /* loaded with the first library, attached to each, where a probe has a cookie */
-	NEED_NO_COOKIE = 7, /* the same where it has none */
+	NEED_LSM_HOME = 3, /* there, where a task can have storage */
+	NEED_RESULTS = 4, /* there, where fexit works: while a session lives */
+	NEED_SIGNAL = 5, /* on the signal tier, or with --tracepoints */
+	NEED_BY_HAND = 6, /* attached where and when it is asked for, as those below are */
+	NEED_COOKIE = 7, /* loaded with the first library, attached to each, where a probe has a cookie */
+	NEED_NO_COOKIE = 8, /* the same where it has none */
+	NEED_LIBC_MULTI = 9, /* on the uprobe tier, attached to each libc while a session lives; by one link */
+	NEED_LIBC = 10, /* the same, by a link for each function */
 };
 
 /* Every program, and when it is armed. */
@@ -62,6 +70,7 @@ struct program_row {
 
 static const struct program_row program_rows[] = {
 	{"process_fork", NEED_ALWAYS, NULL},
+	{"task_made", NEED_LSM_HOME, "bpf_lsm_task_alloc"},
 	{"process_exec", NEED_ALWAYS, NULL},
 	{"process_exit", NEED_ALWAYS, NULL},
 	{"cgroup_made", NEED_ALWAYS, NULL},
@@ -91,6 +100,16 @@ static const struct program_row program_rows[] = {
 	{"enter_mmap", NEED_SIGNAL, NULL},
 	{"enter_connect", NEED_SIGNAL, NULL},
 	{"exit_call", NEED_SIGNAL, NULL},
+	{"libc_any", NEED_LIBC_MULTI, NULL},
+	{"libc_unlink", NEED_LIBC, NULL},
+	{"libc_unlinkat", NEED_LIBC, NULL},
+	{"libc_rmdir", NEED_LIBC, NULL},
+	{"libc_remove", NEED_LIBC, NULL},
+	{"libc_rename", NEED_LIBC, NULL},
+	{"libc_renameat", NEED_LIBC, NULL},
+	{"libc_renameat2", NEED_LIBC, NULL},
+	{"libc_truncate", NEED_LIBC, NULL},
+	{"libc_ftruncate", NEED_LIBC, NULL},
 	{"pq_call", NEED_COOKIE, NULL},
 	{"pq_send_query", NEED_NO_COOKIE, NULL},
 	{"pq_send_query_params", NEED_NO_COOKIE, NULL},
@@ -119,6 +138,10 @@ _Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
 
 #define SIGNAL_NOTE "the call under way completes; not 32-bit programs, not io_uring; symlinks in names not resolved"
 
+#define LIBC_NOTE                                                                                                         \
+	"only calls through a shared libc; static programs, programs that make system calls themselves, 32-bit programs " \
+	"and io_uring are not stopped; somebody else's SIGCONT ends a hold; symlinks in names not resolved"
+
 /* The tiers of an operation, strongest first. */
 struct tier_row {
 	enum op op;
@@ -129,13 +152,19 @@ struct tier_row {
 
 static const struct tier_row tier_rows[] = {
 	{OP_UNLINK, TIER_LSM, "path_unlink", ""},
+	{OP_UNLINK, TIER_UPROBE, "uprobes on libc's unlink, unlinkat", LIBC_NOTE},
 	{OP_UNLINK, TIER_SIGNAL, "tracepoints of unlink, unlinkat", SIGNAL_NOTE},
 	{OP_RMDIR, TIER_LSM, "path_rmdir", ""},
+	{OP_RMDIR, TIER_UPROBE, "uprobes on libc's rmdir, unlinkat", LIBC_NOTE},
 	{OP_RMDIR, TIER_SIGNAL, "tracepoints of rmdir, unlinkat", SIGNAL_NOTE},
 	{OP_RENAME, TIER_LSM, "path_rename", ""},
+	{OP_RENAME, TIER_UPROBE, "uprobes on libc's rename, renameat, renameat2",
+	 LIBC_NOTE "; not known whether a target was replaced"},
 	{OP_RENAME, TIER_SIGNAL, "tracepoints of rename, renameat, renameat2",
 	 SIGNAL_NOTE "; not known whether a target was replaced"},
 	{OP_TRUNCATE, TIER_LSM, "path_truncate, file_truncate", ""},
+	{OP_TRUNCATE, TIER_UPROBE, "uprobes on libc's truncate, ftruncate",
+	 LIBC_NOTE "; open with O_TRUNC and creat are only reported; size before only for ftruncate"},
 	{OP_TRUNCATE, TIER_SIGNAL, "tracepoints of truncate, ftruncate, creat, open, openat, openat2",
 	 SIGNAL_NOTE "; size before only for ftruncate"},
 	{OP_OVERWRITE, TIER_LSM, "file_open, file_permission, where a rule asks for it",
@@ -170,6 +199,17 @@ static __u32 known_results(const struct kernel_facts *facts)
 	return known;
 }
 
+static bool is_by_libc(enum op op, enum tier tier)
+{
+	return tier == TIER_UPROBE && op != OP_SQL && op != OP_EXEC;
+}
+
+/* The tracepoints are the net below: they give results, and see what does not come through libc. */
+static bool libc_works(const struct kernel_facts *facts)
+{
+	return facts->uprobe.result == PROBE_WORKS && facts->tracepoint.result == PROBE_WORKS;
+}
+
 void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard_tier ret_tiers[OP_COUNT])
 {
 	for (size_t i = 0; i < OP_COUNT; i++)
@@ -184,6 +224,8 @@ void guard_plan(const struct kernel_facts *facts, bool tracepoints, struct guard
 			works = works && facts->tracepoint.result == PROBE_WORKS;
 		else if (row->op == OP_SQL)
 			works = works && facts->uprobe.result == PROBE_WORKS;
+		else if (is_by_libc(row->op, row->tier))
+			works = works && libc_works(facts) && !tracepoints;
 		if (works && ret_tiers[row->op].tier < row->tier)
 			ret_tiers[row->op] = (struct guard_tier){row->tier, false, row->by, row->note};
 	}
@@ -208,13 +250,21 @@ static void set_arguments(const struct kernel_btf *btf, const char *name, volati
 		*(__u32 *)to = count;
 }
 
+/* Task storage came in 5.11; bpf_task_pt_regs (5.15) stands for it, since it is for kernels much younger. */
+static bool has_homes(const struct kernel_facts *facts)
+{
+	return facts->lsm.result == PROBE_WORKS && facts->pt_regs.result == PROBE_WORKS;
+}
+
 static void set_constants(const struct guard *guard, struct reprieve *skel, const struct kernel_facts *facts)
 {
 	const struct kernel_btf *btf = facts->btf;
 
 	skel->rodata->instance = guard->instance;
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
+	skel->rodata->libc_sleeps = facts->uprobe_sleeps.result == PROBE_WORKS;
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
+	skel->rodata->have_homes = has_homes(facts);
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
 	set_arguments(btf, "vfs_rmdir", &skel->rodata->args_vfs_rmdir);
@@ -227,6 +277,7 @@ struct arming {
 	const struct guard_options *options;
 	enum stage stage;
 	bool lsm;
+	bool libc;
 	bool signal;
 };
 
@@ -249,6 +300,8 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
 		return arming->lsm;
+	case NEED_LSM_HOME:
+		return arming->lsm && has_homes(arming->facts);
 	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
@@ -257,6 +310,10 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 		return cookie;
 	case NEED_NO_COOKIE:
 		return !cookie;
+	case NEED_LIBC_MULTI:
+		return arming->libc && arming->facts->uprobe_multi.result == PROBE_WORKS;
+	case NEED_LIBC:
+		return arming->libc && arming->facts->uprobe_multi.result != PROBE_WORKS;
 	default:
 		return true;
 	}
@@ -424,6 +481,17 @@ static int print_libbpf(enum libbpf_print_level level, const char *format, va_li
 	return vfprintf(stderr, format, args);
 }
 
+static int prepare_program(struct bpf_program *program, const struct arming *arming, const struct program_row *row)
+{
+	int error = bpf_program__set_autoload(program, is_wanted(arming, row));
+
+	if (!error && row->need >= NEED_LIBC_MULTI && arming->facts->uprobe_sleeps.result == PROBE_WORKS)
+		error = bpf_program__set_flags(program, BPF_F_SLEEPABLE);
+	if (!error && row->need == NEED_LIBC_MULTI)
+		error = bpf_program__set_expected_attach_type(program, UPROBE_MULTI);
+	return error;
+}
+
 static int open_skeleton(struct guard *guard, const struct arming *arming, const char *btf_path,
 			 struct reprieve **ret_skel)
 {
@@ -435,14 +503,15 @@ static int open_skeleton(struct guard *guard, const struct arming *arming, const
 	if (!skel)
 		return -errno;
 	set_constants(guard, skel, arming->facts);
-	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
+	if (bpf_map__set_autocreate(skel->maps.homes, has_homes(arming->facts)) ||
+	    bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
 		error = -EINVAL;
 	bpf_object__for_each_program (program, skel->obj) {
 		const struct program_row *row = program_row(bpf_program__name(program));
 
 		if (row)
-			bpf_program__set_autoload(program, is_wanted(arming, row));
+			error = prepare_program(program, arming, row) ?: error;
 		else
 			error = -ENOENT;
 	}
@@ -462,7 +531,7 @@ static int share_maps(struct reprieve *from, struct reprieve *to)
 	{
 		struct bpf_map *same = bpf_object__find_map_by_name(to->obj, bpf_map__name(map));
 
-		if (!same || bpf_map__reuse_fd(same, bpf_map__fd(map)))
+		if (bpf_map__autocreate(map) && (!same || bpf_map__reuse_fd(same, bpf_map__fd(map))))
 			return -EINVAL;
 	}
 	return 0;
@@ -651,7 +720,8 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	guard->ring_bytes = options->ring_bytes ? options->ring_bytes : RING_BYTES;
 	guard_plan(facts, options->tracepoints, guard->tiers);
 	arming.lsm = guard->tiers[OP_UNLINK].tier == TIER_LSM;
-	arming.signal = guard->tiers[OP_UNLINK].tier == TIER_SIGNAL;
+	arming.libc = guard->tiers[OP_UNLINK].tier == TIER_UPROBE;
+	arming.signal = arming.libc || guard->tiers[OP_UNLINK].tier == TIER_SIGNAL;
 	libbpf_set_print(print_libbpf);
 	error = -ENOTSUP;
 	if (!arming.lsm && !arming.signal)
@@ -681,6 +751,23 @@ fail:
 	return error;
 }
 
+/* Closes the links; those that are pinned stay as they are. */
+static void close_libc(struct guard *guard, bool pinned)
+{
+	for (size_t i = 0; i < guard->libc_multi_count; i++)
+		close(guard->libc_multi[i]);
+	for (size_t i = 0; i < guard->libc_link_count; i++) {
+		if (pinned)
+			bpf_link__disconnect(guard->libc_links[i]);
+		bpf_link__destroy(guard->libc_links[i]);
+	}
+	free(guard->libc_multi);
+	free(guard->libc_links);
+	guard->libc_multi = NULL;
+	guard->libc_links = NULL;
+	guard->libc_multi_count = guard->libc_link_count = 0;
+}
+
 void guard_free(struct guard *guard)
 {
 	if (!guard)
@@ -692,6 +779,7 @@ void guard_free(struct guard *guard)
 		bpf_link__destroy(guard->links[i]);
 	}
 	free(guard->links);
+	close_libc(guard, guard->pins);
 	bpf_link__destroy(guard->overwrite);
 	while (guard->result_count)
 		bpf_link__destroy(guard->results[--guard->result_count]);
@@ -708,9 +796,26 @@ const struct guard_tier *guard_tiers(const struct guard *guard)
 	return guard->tiers;
 }
 
-void guard_mark_proven(struct guard *guard, enum op op)
+/* The strongest row of an operation below the probes in libc. */
+static const struct tier_row *tier_below_libc(enum op op)
 {
-	guard->tiers[op].proven = true;
+	for (size_t i = 0; i < ARRAY_SIZE(tier_rows); i++)
+		if (tier_rows[i].op == op && tier_rows[i].tier == TIER_SIGNAL)
+			return &tier_rows[i];
+	return NULL;
+}
+
+void guard_mark_proven(struct guard *guard, enum op op, bool by_libc)
+{
+	struct guard_tier *tier = &guard->tiers[op];
+	const struct tier_row *row = tier_below_libc(op);
+
+	if (is_by_libc(op, tier->tier) && !by_libc && row) {
+		log_warning("%s: %s are armed, but did not see an operation of our own; the signal tier did",
+			    op_name(op), tier->by);
+		*tier = (struct guard_tier){row->tier, false, row->by, row->note};
+	}
+	tier->proven = true;
 }
 
 void guard_drop_unproven(struct guard *guard)
@@ -906,6 +1011,139 @@ int guard_attach_libpq(struct guard *guard, const struct libpq_library *library)
 	return 0;
 }
 
+/* A guard that stays without its daemon stops what comes through libc too. */
+static void keep_libc(struct guard *guard, int link)
+{
+	int error;
+
+	if (!guard->pins)
+		return;
+	error = pins_keep_libc(guard->pins, guard->instance, guard->libc_pinned++, link);
+	if (error)
+		log_warning("a probe in libc cannot be kept beyond the daemon's end: %s", strerror(-error));
+}
+
+static struct bpf_program *libc_program(struct reprieve *skel, enum libc_function function)
+{
+	struct bpf_program *const programs[LIBC_FUNCTION_COUNT] = {
+		[LIBC_UNLINK] = skel->progs.libc_unlink,       [LIBC_UNLINKAT] = skel->progs.libc_unlinkat,
+		[LIBC_RMDIR] = skel->progs.libc_rmdir,	       [LIBC_REMOVE] = skel->progs.libc_remove,
+		[LIBC_RENAME] = skel->progs.libc_rename,       [LIBC_RENAMEAT] = skel->progs.libc_renameat,
+		[LIBC_RENAMEAT2] = skel->progs.libc_renameat2, [LIBC_TRUNCATE] = skel->progs.libc_truncate,
+		[LIBC_FTRUNCATE] = skel->progs.libc_ftruncate,
+	};
+
+	return programs[function];
+}
+
+static int probe_libc_at_once(struct guard *guard, const char *path, const struct libc_functions *functions)
+{
+	uint64_t offsets[LIBC_FUNCTION_COUNT], cookies[LIBC_FUNCTION_COUNT];
+	int *links = reallocarray(guard->libc_multi, guard->libc_multi_count + 1, sizeof(*links)), link;
+	uint32_t count = 0;
+
+	if (!links)
+		return -ENOMEM;
+	guard->libc_multi = links;
+	for (uint64_t i = 1; i < LIBC_FUNCTION_COUNT; i++) {
+		if (!(functions->probe & 1u << i))
+			continue;
+		offsets[count] = functions->place[i].offset;
+		cookies[count++] = i;
+	}
+	link = uprobe_multi_link(bpf_program__fd(guard->skel->progs.libc_any), path, offsets, cookies, count);
+	if (link < 0)
+		return link;
+	guard->libc_multi[guard->libc_multi_count++] = link;
+	keep_libc(guard, link);
+	return 0;
+}
+
+static int probe_libc_each(struct guard *guard, const char *path, const struct libc_functions *functions)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options);
+	size_t before = guard->libc_link_count;
+	struct bpf_link **links =
+		reallocarray(guard->libc_links, before + LIBC_FUNCTION_COUNT, sizeof(struct bpf_link *));
+
+	if (!links)
+		return -ENOMEM;
+	guard->libc_links = links;
+	for (enum libc_function i = 1; i < LIBC_FUNCTION_COUNT; i++) {
+		struct bpf_link *link;
+
+		if (!(functions->probe & 1u << i))
+			continue;
+		link = bpf_program__attach_uprobe_opts(libc_program(guard->skel, i), -1, path,
+						       functions->place[i].offset, &options);
+		if (!link) {
+			int error = -errno;
+
+			while (guard->libc_link_count > before)
+				bpf_link__destroy(guard->libc_links[--guard->libc_link_count]);
+			return error;
+		}
+		guard->libc_links[guard->libc_link_count++] = link;
+		keep_libc(guard, bpf_link__fd(link));
+	}
+	return 0;
+}
+
+int guard_probe_libc(struct guard *guard, const char *path, const struct libc_functions *functions)
+{
+	if (bpf_program__autoload(guard->skel->progs.libc_any))
+		return probe_libc_at_once(guard, path, functions);
+	return probe_libc_each(guard, path, functions);
+}
+
+void guard_unprobe_libc(struct guard *guard)
+{
+	if (guard->pins)
+		pins_drop_libc(guard->pins, guard->instance);
+	close_libc(guard, false);
+}
+
+bool guard_probes_libc(const struct guard *guard)
+{
+	return guard->libc_multi_count || guard->libc_link_count;
+}
+
+void guard_forget_inspected(struct guard *guard)
+{
+	struct bpf_map *map = guard->skel->maps.inspected;
+	struct file_key key;
+
+	while (!bpf_map__get_next_key(map, NULL, &key, sizeof(key)))
+		if (bpf_map__delete_elem(map, &key, sizeof(key), 0))
+			return;
+}
+
+void guard_stop_inspecting(struct guard *guard)
+{
+	volatile struct settings *settings = &guard->skel->bss->settings;
+
+	if (settings->inspect_maps <= INSPECT_RUNNING)
+		return;
+	settings->inspect_maps = INSPECT_NEVER;
+	usleep(TAKE_OVER_USEC);
+}
+
+int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata)
+{
+	struct bpf_map *map = guard->skel->maps.inspecting;
+	size_t count = 0, room = bpf_map__max_entries(map);
+	_cleanup_free_ uint32_t *pids = calloc(room, sizeof(*pids));
+	uint32_t *before = NULL;
+
+	if (!pids)
+		return -ENOMEM;
+	for (; count < room && !bpf_map__get_next_key(map, before, &pids[count], sizeof(*pids)); count++)
+		before = &pids[count];
+	for (size_t i = 0; i < count; i++)
+		each(pids[i], userdata);
+	return 0;
+}
+
 void guard_inspected(struct guard *guard, const struct record_map *record)
 {
 	struct file_key key = {
@@ -1016,6 +1254,38 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
 
+void guard_set_traced(struct guard *guard, uint32_t pid)
+{
+	__atomic_store_n(&guard->skel->bss->settings.traced, pid, __ATOMIC_SEQ_CST);
+}
+
+/* The tier by which a kept call is held. */
+static enum tier held_tier(const void *value, size_t bytes)
+{
+	const struct record *record = (const struct record *)((const char *)value + bytes - HELD_RECORD_BYTES);
+
+	return record->kind == RECORD_SQL ? ((const struct record_sql *)record)->tier
+					  : ((const struct record_op *)record)->tier;
+}
+
+bool guard_can_stand(const struct guard *guard)
+{
+	return !guard->lsm || guard->late[STAGE_LIBPQ];
+}
+
+bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid)
+{
+	const struct bpf_map *map = guard->skel->maps.helds;
+	uint64_t key = (uint64_t)pid << 32 | tid;
+	size_t bytes = bpf_map__value_size(map);
+	_cleanup_free_ char *value = malloc(bytes);
+
+	/* Without memory the process stays stopped rather than going on too early. */
+	if (!value)
+		return true;
+	return !bpf_map__lookup_elem(map, &key, sizeof(key), value, bytes, 0) && held_tier(value, bytes) != TIER_LSM;
+}
+
 int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
 			void *userdata)
 {
@@ -1062,12 +1332,18 @@ void guard_take_over(struct guard *guard)
 		return;
 	if (guard->adopted) {
 		settings->known_results = 0;
+		settings->traced = 0;
 		settings->next_instance = guard->instance;
 		usleep(TAKE_OVER_USEC);
 		settings->instance = guard->instance;
 		settings->next_instance = 0;
 	}
 	pins_drop_others(guard->pins, guard->instance);
+}
+
+bool guard_keeps(const struct guard *guard)
+{
+	return guard->pins;
 }
 
 bool guard_adopted(const struct guard *guard)

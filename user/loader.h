@@ -57,14 +57,17 @@ int guard_arm_overwrite(struct guard *guard, bool arm);
  * guard_arm_results - arms or disarms what learns whether an operation succeeded
  *
  * For as long as a session lives: on the lsm tier it would cost everyone else's operations as much again as the guard
- * itself, on the signal tier each system call of the machine. While it is not armed, operations are told of at once and
+ * itself, on the other tiers each system call of the machine. While it is not armed, operations are told of at once and
  * without their result. Arming waits for the kernel some ten milliseconds, disarming longer. What is armed on the lsm tier of
  * a kernel before 5.13 stays so until the guard is freed: there it could not be armed again.
  */
 int guard_arm_results(struct guard *guard, bool arm);
 
-/* An operation of our own was seen. The others lose their tier by guard_drop_unproven. */
-void guard_mark_proven(struct guard *guard, enum op op);
+/*
+ * An operation of our own was seen; by_libc: by the probes in libc. Where those should have seen it and did not, the
+ * operation falls to the signal tier, with a warning. Those not seen at all lose their tier by guard_drop_unproven.
+ */
+void guard_mark_proven(struct guard *guard, enum op op, bool by_libc);
 
 /*
  * Takes back what the plan promised and the self-test did not see, with a warning for each. SQL stays as it is: its
@@ -119,8 +122,24 @@ int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);
 /* Attaches the probes of one library, with its id as the cookie. */
 int guard_attach_libpq(struct guard *guard, const struct libpq_library *library);
 
+/*
+ * The uprobe tier: sets the probes of one libc, which `path` names for the time of the call, and takes those of all
+ * away. Probes trap bystanders too, so they stand only while a session lives. -ENOTSUP, or what the kernel says.
+ */
+int guard_probe_libc(struct guard *guard, const char *path, const struct libc_functions *functions);
+void guard_unprobe_libc(struct guard *guard);
+bool guard_probes_libc(const struct guard *guard);
+
+/* All mapped files are to be looked through again when a member maps them. */
+void guard_forget_inspected(struct guard *guard);
+
 /* A mapped file has been looked through: members that map it again are not stopped for it. */
 void guard_inspected(struct guard *guard, const struct record_map *record);
+
+/* From now on nothing is stopped to be looked through; what was sent a stop has stopped when this returns. */
+void guard_stop_inspecting(struct guard *guard);
+/* Every process that mapped what was, or is, to be looked through; some are no more. -ENOMEM. */
+int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata);
 
 /* An answer to holds, good from now on; it takes effect when the held call runs again. -E2BIG, -ENOSPC: no room. */
 int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);
@@ -128,6 +147,16 @@ void guard_revoke(struct guard *guard, const struct grant_key *key);
 
 /* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
 void guard_drop_held(struct guard *guard, const struct actor *actor);
+
+/* The process that is traced by ourselves from now on; 0: none. What anybody else traces cannot be stopped for long. */
+void guard_set_traced(struct guard *guard, uint32_t pid);
+
+/*
+ * Does this thread stand at a call that a SIGCONT would let through? Those that the lsm tier holds run again instead.
+ * guard_can_stand: is there any probe by which one could?
+ */
+bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid);
+bool guard_can_stand(const struct guard *guard);
 
 /*
  * Every call that stands stopped now, as the record that told of it: for a daemon that finds what another left, and
@@ -152,6 +181,8 @@ void guard_take_over(struct guard *guard);
 void guard_take_off(struct guard *guard);
 
 /* Has this guard taken another's maps over, with its sessions, policy, answers and held calls? */
+/* It stays when it is freed: see guard_options, pins. */
+bool guard_keeps(const struct guard *guard);
 bool guard_adopted(const struct guard *guard);
 /* Of the policy in force in the kernel. */
 uint32_t guard_generation(const struct guard *guard);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
 #define BPF_FS_MAGIC 0xcafe4a11 /* linux/magic.h */
@@ -50,7 +51,7 @@ int pins_prepare(const char *directory, struct bpf_object *object)
 
 	bpf_object__for_each_map(map, object)
 	{
-		if (!error && !strstr(bpf_map__name(map), ".rodata"))
+		if (!error && bpf_map__autocreate(map) && !strstr(bpf_map__name(map), ".rodata"))
 			error = name_map(directory, map);
 	}
 	return error;
@@ -76,6 +77,22 @@ static void remove_pins(const char *directory, const char *prefix, const char *e
 			unlinkat(dirfd(pins), entry->d_name, 0);
 	if (pins)
 		closedir(pins);
+}
+
+int pins_keep_libc(const char *directory, uint32_t instance, unsigned int number, int link)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/" LINK_PREFIX "%u_libc%u", directory, instance, number);
+	return bpf_obj_pin(link, path) ? -errno : 0;
+}
+
+void pins_drop_libc(const char *directory, uint32_t instance)
+{
+	char prefix[64];
+
+	snprintf(prefix, sizeof(prefix), LINK_PREFIX "%u_libc", instance);
+	remove_pins(directory, prefix, NULL);
 }
 
 void pins_drop_others(const char *directory, uint32_t instance)

@@ -272,10 +272,8 @@ enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)
 {
 	const struct actor *actor = event_actor(event);
 	uint32_t *flags = flags_of(event);
-	/* To let one call fail is to let the process go on, past another one that waits for its answer. */
-	int error = holds_waits(pipeline->holds, &actor->process) ? -EBUSY : do_refuse(event, pipeline);
+	int error = do_refuse(event, pipeline);
 
-	do_drop_held(actor, pipeline);
 	if (error && error != -ESRCH) {
 		log_warning("process %u: its call cannot be made to fail (%s), it is killed instead",
 			    actor->process.pid, strerror(-error));
@@ -283,10 +281,6 @@ enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)
 		return VERDICT_KILL;
 	}
 	*flags |= OP_ACTED;
-	if (event->head.kind == RECORD_OP) {
-		*flags |= OP_RESULT_KNOWN;
-		event->op.result = -EPERM;
-	}
 	return VERDICT_DENY;
 }
 

@@ -27,6 +27,18 @@ int agent_registry_add(struct agent_registry *registry, const char *name);
 /* The name of an index; NULL for 0 ("no particular kind") and for an index never given. */
 const char *agent_name(const struct agent_registry *registry, uint32_t index);
 
+/* What a policy meant where it was in force: instead of this machine's users and this program's own signatures. */
+struct policy_surroundings {
+	/* 0, or -ENOENT: there was no such user. */
+	int (*find_user)(const char *name, uid_t *ret_uid, void *userdata);
+	void *userdata;
+	const char *signatures; /* the built-in agents, as YAML; borrowed; NULL: this program's */
+	size_t signatures_length;
+};
+
+/* Policies that are loaded from here on are read so. Copied; the texts are borrowed. */
+void agent_registry_set_surroundings(struct agent_registry *registry, const struct policy_surroundings *surroundings);
+
 /* --- A policy's parts --- */
 
 struct policy_strings {

@@ -89,6 +89,7 @@ struct loader {
 	struct policy_errors *errors;
 	struct rule_source *sources; /* of each rule */
 	bool builtin; /* reading the built-in signatures */
+	const struct policy_surroundings *surroundings;
 };
 
 #define note(loader, node, ...) policy_errors_add((loader)->errors, false, (node)->line, (node)->column, __VA_ARGS__)

@@ -5,6 +5,7 @@
 #include <mntent.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -81,6 +82,8 @@ static const struct trial trials[] = {
 	{offsetof(struct kernel_facts, tp_btf), "self_tp_btf", trigger_fork},
 	{offsetof(struct kernel_facts, tracepoint), "self_tracepoint", trigger_rmdir},
 	{offsetof(struct kernel_facts, uprobe), "self_uprobe", trigger_call},
+	{offsetof(struct kernel_facts, uprobe_sleeps), "self_uprobe_sleeps", trigger_call},
+	{offsetof(struct kernel_facts, uprobe_multi), "self_uprobe_multi", trigger_call},
 	{offsetof(struct kernel_facts, lsm), "self_lsm", trigger_rmdir},
 	{offsetof(struct kernel_facts, fexit), "self_fexit", trigger_file},
 	{offsetof(struct kernel_facts, fexit_rmdir), "self_fexit_rmdir", trigger_rmdir},
@@ -95,9 +98,62 @@ static struct bpf_link *attach_trial(struct bpf_program *program)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, options, .func_name = "reprieve_probe_target");
 
-	if (!streq(bpf_program__section_name(program), "uprobe"))
+	if (!starts_with(bpf_program__section_name(program), "uprobe"))
 		return bpf_program__attach(program);
 	return bpf_program__attach_uprobe_opts(program, getpid(), "/proc/self/exe", 0, &options);
+}
+
+/* Where in its file a function of ours lies. */
+static int own_offset(const void *function, uint64_t *ret_offset)
+{
+	_cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end, offset;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %*s %lx", &start, &end, &offset) != 3 || (unsigned long)function < start ||
+		    (unsigned long)function >= end)
+			continue;
+		*ret_offset = (unsigned long)function - start + offset;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int uprobe_multi_link(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, uint32_t count)
+{
+	/* union bpf_attr, link_create, uprobe_multi (include/uapi/linux/bpf.h of 6.6) */
+	struct {
+		uint32_t program, target, type, link_flags;
+		uint64_t path, offsets, counters, cookies;
+		uint32_t count, flags, pid, zero;
+	} attributes = {
+		.program = (uint32_t)program,
+		.type = UPROBE_MULTI,
+		.path = (uintptr_t)path,
+		.offsets = (uintptr_t)offsets,
+		.cookies = (uintptr_t)cookies,
+		.count = count,
+	};
+	long fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attributes, sizeof(attributes));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static enum probe_result run_multi(struct self *self, struct bpf_program *program, const struct trial *trial)
+{
+	uint64_t offset, cookie = 1;
+	_cleanup_close_ int link = -1;
+
+	if (own_offset((const void *)reprieve_probe_target, &offset))
+		return PROBE_REFUSED;
+	link = uprobe_multi_link(bpf_program__fd(program), "/proc/self/exe", &offset, &cookie, 1);
+	if (link < 0) {
+		errno = -link;
+		return PROBE_REFUSED;
+	}
+	trial->trigger();
+	return self->bss->seen ? PROBE_WORKS : PROBE_SILENT;
 }
 
 static enum probe_result run_trial(struct self *self, struct bpf_program *program, const struct trial *trial)
@@ -106,6 +162,8 @@ static enum probe_result run_trial(struct self *self, struct bpf_program *progra
 
 	if (!trial->trigger)
 		return PROBE_WORKS;
+	if (program == self->progs.self_uprobe_multi)
+		return run_multi(self, program, trial);
 	link = attach_trial(program);
 	if (!link)
 		return PROBE_REFUSED;
@@ -124,6 +182,7 @@ static void try_one(const struct trial *trial, struct probe *ret_probe)
 	if (!self)
 		return;
 	self->rodata->self_pid = getpid();
+	bpf_program__set_expected_attach_type(self->progs.self_uprobe_multi, UPROBE_MULTI);
 	bpf_object__for_each_program (program, self->obj) {
 		bool match = streq(bpf_program__name(program), trial->program);
 
@@ -225,7 +284,7 @@ static const struct load loads[] = {
 	LOAD(uprobe, BPF_PROG_TYPE_KPROBE, 0, NULL, returns),
 	LOAD(cookie, BPF_PROG_TYPE_KPROBE, 0, NULL, asks_cookie),
 	LOAD(lsm, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "bpf_lsm_path_unlink", returns),
-	LOAD(pt_regs, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "bpf_lsm_file_permission", asks_registers),
+	LOAD(pt_regs, BPF_PROG_TYPE_TRACEPOINT, 0, NULL, asks_registers),
 	LOAD(fexit, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_unlink", returns),
 	LOAD(fexit_rmdir, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_rmdir", returns),
 	LOAD(fexit_rename, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, "vfs_rename", returns),
@@ -249,6 +308,24 @@ static void load_one(const struct kernel_btf *btf, const struct load *load, stru
 	*ret_probe = fd < 0 ? (struct probe){PROBE_REFUSED, errno} : (struct probe){PROBE_WORKS, 0};
 }
 
+/* What a probe in libc may be: able to have pages read in, and set on many functions at once. */
+static void load_uprobes(struct kernel_facts *facts)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, sleeps, .prog_flags = BPF_F_SLEEPABLE);
+	LIBBPF_OPTS(bpf_prog_load_opts, multi, .expected_attach_type = UPROBE_MULTI);
+	const uint64_t nowhere = 0, cookie = 1;
+	_cleanup_close_ int fd =
+		bpf_prog_load(BPF_PROG_TYPE_KPROBE, "self", "Dual BSD/GPL", returns, ARRAY_SIZE(returns), &sleeps);
+	_cleanup_close_ int many = -1;
+	int error;
+
+	facts->uprobe_sleeps = fd < 0 ? (struct probe){PROBE_REFUSED, errno} : (struct probe){PROBE_WORKS, 0};
+	many = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "self", "Dual BSD/GPL", returns, ARRAY_SIZE(returns), &multi);
+	error = many < 0 ? -errno : uprobe_multi_link(many, "/", &nowhere, &cookie, 1);
+	/* Kernels before 6.6 take any such program, and know no such link; the others see that this is no file. */
+	facts->uprobe_multi = error == -EBADF ? (struct probe){PROBE_WORKS, 0} : (struct probe){PROBE_REFUSED, -error};
+}
+
 static bool names_bpf(const char *list)
 {
 	for (; *list; list += *list == ',') {
@@ -265,6 +342,7 @@ static void load_all(struct kernel_facts *facts)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(loads); i++)
 		load_one(facts->btf, &loads[i], (struct probe *)((char *)facts + loads[i].result));
+	load_uprobes(facts);
 	if (access("/sys/bus/event_source/devices/uprobe", F_OK))
 		facts->uprobe = (struct probe){PROBE_REFUSED, ENOENT};
 	/* LSM programs are loaded and attached, and never called, where "bpf" is not among the active LSMs. */

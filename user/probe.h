@@ -35,6 +35,8 @@ struct kernel_facts {
 	struct probe tracepoint; /* system call tracepoints */
 	struct probe tp_btf; /* scheduler tracepoints, for sessions */
 	struct probe uprobe;
+	struct probe uprobe_sleeps; /* a uprobe program may fault: 6.0 */
+	struct probe uprobe_multi; /* one link for many functions: 6.6 */
 	struct probe cookie;
 	struct probe pt_regs;
 };
@@ -52,6 +54,14 @@ enum probe_depth {
  */
 int probe_kernel(enum probe_depth depth, struct kernel_facts *ret_facts);
 void probe_done(struct kernel_facts *facts);
+
+#define UPROBE_MULTI 48 /* BPF_TRACE_UPROBE_MULTI: libbpf 1.1 and its header do not know it */
+
+/*
+ * Attaches a program, loaded for UPROBE_MULTI, to `count` places of a file, each with its cookie. The link's descriptor,
+ * which detaches all when it is closed, or a negative errno.
+ */
+int uprobe_multi_link(int program, const char *path, const uint64_t *offsets, const uint64_t *cookies, uint32_t count);
 
 const char *probe_result_name(enum probe_result result);
 

@@ -8,9 +8,12 @@
  */
 #include "refuse.h"
 
+#include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -23,6 +26,7 @@
 #include "action.h"
 
 #define LIMIT_NS (1 * NSEC_PER_SEC)
+#define ROUNDS_MAX 64 /* looks at the list of threads, which grows while one of them runs */
 #define POLL_NS 20000
 #define STOPS_MAX 4096 /* system calls of a signal handler that runs first */
 #define INSTRUCTION_BYTES 15 /* the longest (Intel SDM, volume 2, 2.3.11) */
@@ -36,6 +40,8 @@ struct call {
 	pid_t tid;
 	struct call_entry entry;
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
+	stands_fn stands;
+	void *userdata;
 	uint64_t mask; /* signals that were blocked */
 	bool masked;
 };
@@ -256,6 +262,120 @@ static int refuse_libpq(const struct call *call, struct user_regs_struct *regs)
 	return trace(PTRACE_SETREGS, call, 0, regs);
 }
 
+/* --- letting go --- */
+
+/* The other threads of the process, stopped for the time of one look. */
+struct crowd {
+	const struct call *call;
+	pid_t *tids;
+	size_t count;
+	bool standing; /* one of them stands at a call of its own */
+};
+
+static bool is_in_crowd(const struct crowd *crowd, pid_t tid)
+{
+	for (size_t i = 0; i < crowd->count; i++)
+		if (crowd->tids[i] == tid)
+			return true;
+	return tid == crowd->call->tid;
+}
+
+/*
+ * A thread that sleeps uninterruptibly in a system call comes to no stop, as one that waits for its vfork child; nor is it
+ * in a probe. In a probe it would be in no system call: /proc then shows -1.
+ */
+static bool sleeps_in_call(pid_t pid, pid_t tid)
+{
+	char path[64], line[128] = "";
+	_cleanup_fclose_ FILE *file = NULL;
+
+	if (action_thread_state(pid, tid) != 'D')
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, tid);
+	file = fopen(path, "re");
+	return file && fgets(line, sizeof(line), file) && line[0] >= '0' && line[0] <= '9';
+}
+
+static int stop_other(struct crowd *crowd, pid_t tid)
+{
+	struct call other = *crowd->call;
+	int status, error;
+
+	other.tid = tid;
+	other.deadline = now_ns() + LIMIT_NS / 4;
+	if (sleeps_in_call((pid_t)other.actor->process.pid, tid))
+		return 0;
+	error = trace(PTRACE_SEIZE, &other, 0, NULL);
+	if (!error)
+		error = trace(PTRACE_INTERRUPT, &other, 0, NULL);
+	if (!error)
+		error = next_stop(&other, &status);
+	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)other.actor->process.pid, tid))
+		return 0;
+	if (!error && other.stands && other.stands(other.actor->process.pid, (uint32_t)tid, other.userdata))
+		crowd->standing = true;
+	return error == -ESRCH ? 0 : error;
+}
+
+/* One look at the list of threads. Returns how many were new, or a negative errno. */
+static int stop_new_threads(struct crowd *crowd)
+{
+	struct dirent *entry;
+	char path[32];
+	int found = 0, error = 0;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%u/task", crowd->call->actor->process.pid);
+	tasks = opendir(path);
+	while (tasks && !error && (entry = readdir(tasks))) {
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10), *tids;
+
+		if (tid <= 0 || is_in_crowd(crowd, tid))
+			continue;
+		tids = reallocarray(crowd->tids, crowd->count + 1, sizeof(*tids));
+		if (!tids) {
+			error = -ENOMEM;
+			break;
+		}
+		crowd->tids = tids;
+		crowd->tids[crowd->count++] = tid;
+		found++;
+		error = stop_other(crowd, tid);
+	}
+	if (tasks)
+		closedir(tasks);
+	return error ? error : found;
+}
+
+/*
+ * Whether another thread stands at a call of its own. All threads stand traced when this returns, and are let go by the end
+ * of the thread that runs it: the kernel then lets go of those too that never came to a stop.
+ */
+static bool others_stand(const struct call *call)
+{
+	struct crowd crowd = {.call = call};
+	int found = 1;
+
+	for (unsigned int i = 0; found > 0 && i < ROUNDS_MAX; i++)
+		found = stop_new_threads(&crowd);
+	if (found)
+		log_warning("process %u: not all of its threads could be stopped: %s", call->actor->process.pid,
+			    strerror(found < 0 ? -found : EAGAIN));
+	free(crowd.tids);
+	return crowd.standing;
+}
+
+/*
+ * The signal comes while nothing of the process can move: a SIGCONT behind the last detach could undo the next stop. On
+ * failure the process is stopped again, since the stop that the probe sent may be used up.
+ */
+static int let_go(const struct call *call, bool others, int error)
+{
+	int sent = action_signal(&call->actor->process, others || error ? SIGSTOP : SIGCONT);
+
+	return error ? error : sent;
+}
+
 /* A thread that comes to no stop cannot be let go either: its process ends, and what is left of it is taken note of. */
 static void give_up(struct call *call)
 {
@@ -266,24 +386,21 @@ static void give_up(struct call *call)
 	next_stop(call, &status);
 }
 
-/* Lets the thread go. After a failure it stops again: the stop that the probe sent may be used up. */
 static void detach(struct call *call, int error)
 {
-	if (error)
-		action_signal(&call->actor->process, SIGSTOP);
 	if (call->masked)
 		trace(PTRACE_SETSIGMASK, call, sizeof(call->mask), &call->mask);
 	if (trace(PTRACE_DETACH, call, 0, NULL) && error == -ETIMEDOUT)
 		give_up(call);
 }
 
+/* --- */
+
 static int refuse_traced(struct call *call, const struct event *event)
 {
 	struct user_regs_struct regs;
-	int error = stop(call);
+	int error = reach_entry(call, &regs);
 
-	if (!error)
-		error = reach_entry(call, &regs);
 	if (!error)
 		error = block_signals(call);
 	if (error)
@@ -293,10 +410,86 @@ static int refuse_traced(struct call *call, const struct event *event)
 	return refuse_libc(call, (enum op)event->op.op);
 }
 
-int refuse_call(const struct event *event)
-{
-	struct call call = {.actor = event_actor(event), .deadline = now_ns() + LIMIT_NS};
+struct job {
+	struct call *call;
+	const struct event *event; /* NULL: the call is to go on */
+	pid_t tid; /* of the thread that does it */
 	int error;
+};
+
+static void refuse_job(struct job *job)
+{
+	struct call *call = job->call;
+	bool others;
+
+	/* Should we die in the middle, the process does: better than that the call goes through. */
+	job->error = trace(PTRACE_SEIZE, call, 0, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
+	if (job->error)
+		return;
+	job->error = stop(call);
+	/* First: while it runs it takes the stop that another thread's probe sent to the process for its own. */
+	others = others_stand(call);
+	if (!job->error)
+		job->error = refuse_traced(call, job->event);
+	job->error = let_go(call, others, job->error);
+	detach(call, job->error);
+}
+
+static void *run_job(void *data)
+{
+	struct job *job = data;
+
+	job->tid = gettid();
+	if (job->event)
+		refuse_job(job);
+	else
+		job->error = let_go(job->call, others_stand(job->call), 0);
+	return NULL;
+}
+
+/* In a thread of its own, whose end lets go of every thread that is traced still. */
+static int do_job(struct call *call, const struct event *event)
+{
+	struct job job = {.call = call, .event = event};
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, run_job, &job);
+
+	if (error)
+		return -error;
+	pthread_join(thread, NULL);
+	/* Joined before the kernel has let go of what it traced, which it has once the thread's number is gone. */
+	while (!syscall(SYS_tgkill, getpid(), job.tid, 0))
+		sched_yield();
+	return job.error;
+}
+
+static bool has_other_threads(const struct actor *actor)
+{
+	char path[32];
+	struct stat status;
+
+	/* A directory of directories has two names more than those. */
+	snprintf(path, sizeof(path), "/proc/%u/task", actor->process.pid);
+	return stat(path, &status) || status.st_nlink > 3;
+}
+
+int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
+{
+	struct call call = {.actor = actor,
+			    .tid = (pid_t)actor->tid,
+			    .deadline = now_ns() + LIMIT_NS,
+			    .stands = stands,
+			    .userdata = userdata};
+
+	if (!stands || !has_other_threads(actor))
+		return action_signal(&actor->process, SIGCONT);
+	return do_job(&call, NULL);
+}
+
+int refuse_call(const struct event *event, stands_fn stands, void *userdata)
+{
+	struct call call = {
+		.actor = event_actor(event), .deadline = now_ns() + LIMIT_NS, .stands = stands, .userdata = userdata};
 
 	if (event->head.kind == RECORD_SQL)
 		call.entry = event->sql.entry;
@@ -305,11 +498,5 @@ int refuse_call(const struct event *event)
 	if (!call.entry.address)
 		return -ENOTSUP;
 	call.tid = (pid_t)call.actor->tid;
-	/* Should we die in the middle, the process does: better than that the call goes through. */
-	error = trace(PTRACE_SEIZE, &call, 0, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL));
-	if (error)
-		return error;
-	error = refuse_traced(&call, event);
-	detach(&call, error);
-	return error ? error : action_signal(&call.actor->process, SIGCONT);
+	return do_job(&call, event);
 }

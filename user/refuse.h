@@ -1,12 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Makes a call fail at which a process was stopped by a probe, before the function did anything. */
+/*
+ * Lets a process go on that a probe stopped at a function's entry, with that call or with its failure.
+ *
+ * A SIGCONT wakes every thread of a process, those too that stand at a call of their own which nobody has answered yet.
+ * So where there are several threads, all are traced for a moment: a process goes on only when none of them stands so.
+ */
 #ifndef REPRIEVE_REFUSE_H
 #define REPRIEVE_REFUSE_H
 
 #include "decode.h"
 
+/* Does this thread stand stopped at a call that was not answered? Asked of threads that cannot move meanwhile. */
+typedef bool (*stands_fn)(uint32_t pid, uint32_t tid, void *userdata);
+
 /*
- * refuse_call - ends the call that the event tells of, and lets the process go on behind it
+ * resume_call - lets the process go on with the call that the thread was stopped at
+ *
+ * It stays stopped where `stands` says so of another thread; the answer to that one then lets it go. -ESRCH: it is gone.
+ */
+int resume_call(const struct actor *actor, stands_fn stands, void *userdata);
+
+/*
+ * refuse_call - ends the call that the event tells of, and lets the process go on behind it, as resume_call does
  *
  * The event is a RECORD_OP of SOURCE_LIBC or a RECORD_SQL whose process was stopped at the function's entry (OP_HELD,
  * OP_CONSULT). The libc function fails with EPERM, as if the kernel had refused; the libpq function returns what it
@@ -18,9 +33,9 @@
  * process is stopped, or dead after -ETIMEDOUT, and the call has not been done, -ESTALE aside: ending it is the caller's
  * part.
  *
- * Must not be called on a process that the caller itself traces. Waits for that one thread only; where it is a child of
- * the caller's and ends meanwhile, its exit status is left for whoever else waits for it.
+ * Must not be called on a process that the caller itself traces. Waits for threads of that process only; where it is a
+ * child of the caller's and ends meanwhile, its exit status is left for whoever else waits for it.
  */
-int refuse_call(const struct event *event);
+int refuse_call(const struct event *event, stands_fn stands, void *userdata);
 
 #endif

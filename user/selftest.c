@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <signal.h>
 
+#include "libc.h"
+
 #define SELFTEST_DIRECTORY "/tmp/reprieve-selftest-XXXXXX"
 
 static int make_file(const char *path)
@@ -171,6 +173,7 @@ int selftest_run(struct guard *guard, struct session_id *ret_session)
 	char directory[] = SELFTEST_DIRECTORY;
 	uint64_t before[COUNT_SIZE], after[COUNT_SIZE];
 	int ends[2] = {-1, -1}, error;
+	bool probed;
 	pid_t child;
 
 	if (!mkdtemp(directory))
@@ -181,17 +184,22 @@ int selftest_run(struct guard *guard, struct session_id *ret_session)
 		remains_away(directory);
 		return (int)child;
 	}
+	probed = guard_probes_libc(guard);
+	if (!probed)
+		libc_probe_self(guard);
 	error = enlist(guard, child, ret_session);
 	if (!error && write(ends[1], "g", 1) != 1)
 		error = -EIO;
 	close(ends[1]);
 	waitpid(child, NULL, 0);
+	if (!probed)
+		guard_unprobe_libc(guard);
 	remains_away(directory);
 	guard_remove_session(guard, ret_session);
 	if (!error)
 		error = guard_counters(guard, after);
 	for (enum op op = 0; op < OP_COUNT && !error; op++)
 		if (after[COUNT_OPS + op] > before[COUNT_OPS + op])
-			guard_mark_proven(guard, op);
+			guard_mark_proven(guard, op, after[COUNT_LIBC + op] > before[COUNT_LIBC + op]);
 	return error;
 }

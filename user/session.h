@@ -105,6 +105,7 @@ struct process {
 	uint32_t gid;
 	char comm[COMM_BYTES];
 	bool alive;
+	bool killed; /* by us, since a call of it could not be made to fail */
 	bool lineage_known; /* the parent is the one who forked it, or it is where the session begins */
 	bool lingering;
 	uint32_t execs; /* exec records seen */
@@ -151,6 +152,9 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock);
  * -ENOMEM: the table is as before or lacks this record's news.
  */
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process);
+
+/* What one operation costs if it is done; a directory is no file. RECORD_OP only. */
+void event_loss(const struct event *event, uint64_t *ret_files, uint64_t *ret_bytes);
 
 /*
  * Counts an operation (RECORD_OP, RECORD_SQL) in its session's totals, with the verdict that stands. One that was held

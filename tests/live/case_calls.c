@@ -342,7 +342,7 @@ static void expect_event(struct live *live, const struct call_case *what, json_t
 	expect_text(event, "op", what->op);
 	expect_text(event, "verdict", "alert");
 	expect_text(event, "rule", "watched");
-	expect_text(event, "tier", tier_of(live, what->op));
+	expect_text(event, "tier", raw_tier_of(live, what->op));
 	expect_text(event, "target.path", path_of(live, text("alert/%s", what->path)));
 	if (what->new_path)
 		expect_text(event, "target.new_path", path_of(live, text("alert/%s", what->new_path)));

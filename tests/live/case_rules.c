@@ -219,6 +219,8 @@ static int act_attempt(int argc, char **argv)
 		result = rename("f", "g");
 	else if (!strcmp(argv[1], "truncate"))
 		result = open("f", O_WRONLY | O_TRUNC);
+	else if (!strcmp(argv[1], "ftruncate"))
+		result = ftruncate(open("f", O_RDWR), 0);
 	else if (!strcmp(argv[1], "overwrite"))
 		result = overwrite();
 	return result < 0 ? errno : 0;

@@ -2,7 +2,7 @@
 /*
  * Live tests: reprieve as a black box on the running kernel.
  *
- *   live [--reprieve PATH] [--tier lsm|signal] [--heavy] [--vm] [--tracepoints] [--list] [NAME...]
+ *   live [--reprieve PATH] [--tier lsm|uprobe|signal] [--heavy] [--vm] [--tracepoints] [--list] [NAME...]
  *
  * --tier: the tier that file operations must have here. --vm: leave out what is too slow under emulation.
  * --tracepoints: start the daemon so. NAME: only the cases whose name begins with it. Needs root. Exit status 0 where no case
@@ -23,9 +23,9 @@
 #define HEAVY_SECONDS 900
 #define START_SECONDS 120
 
-static const struct row *const tables[] = {call_rows, path_rows,   rule_rows,	 session_rows, agent_rows,
-					   hold_rows, daemon_rows, evasion_rows, own_rows};
-static const struct actor *const actors[] = {call_actors, path_actors,	 rule_actors,	 session_actors,
+static const struct row *const tables[] = {call_rows,  uprobe_rows, path_rows,	 rule_rows,    session_rows,
+					   agent_rows, hold_rows,   daemon_rows, evasion_rows, own_rows};
+static const struct actor *const actors[] = {call_actors, uprobe_actors, path_actors,	 rule_actors, session_actors,
 					     hold_actors, daemon_actors, evasion_actors, own_actors};
 
 struct options {
@@ -101,7 +101,11 @@ static const char *lacking(const struct live *live, const struct row *row, const
 		return "not in a virtual machine";
 	if (row->needs & NEEDS_LSM && !on_lsm((struct live *)live, "unlink"))
 		return "files are not guarded by the lsm tier here";
-	if (row->needs & NEEDS_SIGNAL && on_lsm((struct live *)live, "unlink"))
+	if (row->needs & NEEDS_STOPS && !strcmp(tier_of((struct live *)live, "unlink"), "signal"))
+		return "files are not guarded by a tier that stops calls here";
+	if (row->needs & NEEDS_UPROBE && strcmp(tier_of((struct live *)live, "unlink"), "uprobe"))
+		return "files are not guarded by the uprobe tier here";
+	if (row->needs & NEEDS_SIGNAL && strcmp(tier_of((struct live *)live, "unlink"), "signal"))
 		return "files are not guarded by the signal tier here";
 	if (row->needs & OWN_ENGINE && live->tracepoints)
 		return "an engine of its own gets the lsm tier here";

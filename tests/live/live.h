@@ -36,7 +36,9 @@ enum needs {
 	NEEDS_CGROUP = 1 << 6, /* a cgroup2 hierarchy in which we may make groups */
 	HEAVY = 1 << 7, /* only with --heavy */
 	NATIVE = 1 << 8, /* not in the virtual machines: too slow there, and of no other outcome */
-	OWN_ENGINE = 1 << 9, /* starts an engine with its own choice of the tier */
+	NEEDS_UPROBE = 1 << 9, /* unlink guarded by the uprobe tier */
+	NEEDS_STOPS = 1 << 10, /* unlink guarded by a tier that stops it: lsm or uprobe */
+	OWN_ENGINE = 1 << 11, /* starts an engine with its own choice of the tier */
 };
 
 struct live;
@@ -87,10 +89,10 @@ struct outcome {
 	char output[8192]; /* standard output and error, as much as fits */
 };
 
-extern const struct row call_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[], daemon_rows[],
-	evasion_rows[], own_rows[];
-extern const struct actor call_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[], daemon_actors[],
-	evasion_actors[], own_actors[];
+extern const struct row call_rows[], uprobe_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[],
+	daemon_rows[], evasion_rows[], own_rows[];
+extern const struct actor call_actors[], uprobe_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[],
+	daemon_actors[], evasion_actors[], own_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -161,6 +163,8 @@ void expect_number(json_t *event, const char *name, long long wanted);
 void expect_null(json_t *event, const char *name);
 
 const char *tier_of(struct live *live, const char *op);
+/* The same for calls that do not come through libc. */
+const char *raw_tier_of(struct live *live, const char *op);
 bool on_lsm(struct live *live, const char *op);
 /* The lsm tier learns the results of this operation: it says so where it does not. */
 bool has_results(struct live *live, const char *op);

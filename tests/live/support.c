@@ -478,6 +478,13 @@ const char *tier_of(struct live *live, const char *op)
 	return tier ? tier : "none";
 }
 
+const char *raw_tier_of(struct live *live, const char *op)
+{
+	const char *tier = tier_of(live, op);
+
+	return strcmp(tier, "uprobe") ? tier : "signal";
+}
+
 bool on_lsm(struct live *live, const char *op)
 {
 	return !strcmp(tier_of(live, op), "lsm");

@@ -335,6 +335,64 @@ def alert_case(command, function, conninfo):
     return case
 
 
+def check_denied(bench, result, table, function):
+    """The client learned of a failure and lived; the server never saw the DROP."""
+    expect(bench.server.exists(table), "the table is gone")
+    expect("drop table " + table not in bench.server.log(), "the DROP is in the server's log")
+    expect(result.status != KILLED, "the client was killed")
+    denied = result.sql(verdict="deny")
+    expect(len(denied) == 1, "%d events with verdict deny, not one" % len(denied))
+    check_event(denied[0], table, "deny", function)
+    expect(denied[0].get("acted") is True, "the event says acted: %s" % denied[0].get("acted"))
+
+
+def deny_case(command, function, conninfo):
+    def case(bench):
+        table = bench.table()
+        result = bench.run(bench.policy("deny", ["drop", "truncate"]),
+                           command(bench) + [conninfo(bench.server)] + statements_about(table))
+        check_denied(bench, result, table, function)
+    return case
+
+
+def case_deny_psql(bench):
+    """psql ends with status 1, as it does when a statement cannot be sent."""
+    table = bench.table()
+    result = bench.run(bench.policy("deny", ["drop", "truncate"]),
+                       ["psql", "-X", "-d", bench.server.unix(), "-c", "drop table " + table])
+    check_denied(bench, result, table, "PQsendQuery")
+    expect(result.status == 1, "exit status %d, not 1" % result.status)
+
+
+GOES_ON = """
+import sys
+import {module} as driver
+connection = driver.connect(sys.argv[1])
+connection.autocommit = True
+cursor = connection.cursor()
+try:
+    cursor.execute("drop table " + sys.argv[2])
+    sys.exit("the statement did not fail")
+except driver.OperationalError as error:
+    print("OperationalError:", error)
+cursor.execute("select count(*) from " + sys.argv[2])
+sys.exit(0 if cursor.fetchone()[0] == 3 else "the table is not what it was")
+"""
+
+
+def deny_goes_on_case(module, function):
+    """The driver raises OperationalError, and the connection can be used as before."""
+    def case(bench):
+        if subprocess.run([PYTHON, "-c", "import " + module], stderr=subprocess.DEVNULL, check=False).returncode:
+            raise Skip("needs the Python module %s for %s" % (module, PYTHON))
+        table = bench.table()
+        result = bench.run(bench.policy("deny", ["drop", "truncate"]),
+                           [PYTHON, "-c", GOES_ON.format(module=module), bench.server.unix(), table])
+        check_denied(bench, result, table, function)
+        expect(result.status == 0, "exit status %d, not 0" % result.status)
+    return case
+
+
 # ---- other rules and texts
 
 
@@ -702,6 +760,7 @@ def cases():
         rows.append(("kill/%s/unix" % name, kill_case(name, command, function, unix)))
         rows.append(("kill/%s/tls" % name, kill_case(name, command, function, tls)))
         rows.append(("alert/%s/unix" % name, alert_case(command, function, unix)))
+        rows.append(("deny/%s" % name, deny_case(command, function, unix)))
     for name in ("psql-commands", "psycopg2-transaction", "psycopg3-extended", "pgbench-simple"):
         command, function = next(row[1:] for row in CLIENT_ROWS if row[0] == name)
         rows.append(("alert/%s/tls" % name, alert_case(command, function, tls)))
@@ -710,6 +769,9 @@ def cases():
     for length in (10, 6000, 20000):
         rows.append(("text/harmless-%d" % length, long_harmless_case(length)))
     return rows + [
+        ("deny/psql", case_deny_psql),
+        ("deny/psycopg2-goes-on", deny_goes_on_case("psycopg2", "PQexec")),
+        ("deny/psycopg3-goes-on", deny_goes_on_case("psycopg", "PQsendQuery")),
         ("text/deep", case_deep),
         ("text/deep-drop", case_deep_drop),
         ("text/after-deep", case_after_deep),

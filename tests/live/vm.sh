@@ -22,7 +22,8 @@ JOBS=2
 tier_of()
 {
 	case $1 in
-	5.10 | *+nobpf | *+tracepoints) echo signal ;;
+	*+tracepoints) echo signal ;;
+	5.10 | *+nobpf) echo uprobe ;;
 	*) echo lsm ;;
 	esac
 }

@@ -13,6 +13,8 @@
 
 static const struct tier_table signal_tiers = {
 	{TIER_SIGNAL, TIER_SIGNAL, TIER_SIGNAL, TIER_SIGNAL, TIER_SIGNAL, TIER_NONE, TIER_UPROBE, TIER_NONE}};
+static const struct tier_table uprobe_tiers = {
+	{TIER_UPROBE, TIER_UPROBE, TIER_UPROBE, TIER_UPROBE, TIER_SIGNAL, TIER_NONE, TIER_UPROBE, TIER_UPROBE}};
 static const struct tier_table lsm_tiers = {
 	{TIER_LSM, TIER_LSM, TIER_LSM, TIER_LSM, TIER_LSM, TIER_LSM, TIER_UPROBE, TIER_LSM}};
 
@@ -37,6 +39,13 @@ static const struct {
 	 {"rule 'b': deny of truncate on tier signal cannot be given: it is reported as an alert, and goes on"}},
 	{"rules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n", &signal_tiers, {NULL}},
 	{"default: hold\nrules:\n- {name: s, op: [sql], sql: [drop], action: kill}\n", &lsm_tiers, {NULL}},
+	{"rules:\n- {name: a, op: [delete, overwrite], path: [/a/**], action: deny}\n",
+	 &uprobe_tiers,
+	 {"rule 'a': deny of overwrite on tier signal cannot be given: it is reported as an alert, and goes on",
+	  "rule 'a': deny of unlink, rmdir on tier uprobe reaches calls through a shared libc: those of static programs and "
+	  "of programs that make system calls themselves, and files emptied by opening them, are reported as an alert, and "
+	  "go on"}},
+	{"rules:\n- {name: s, op: [exec], args: [\"git push *\"], action: hold}\n", &uprobe_tiers, {NULL}},
 	/* In observe mode nothing is stopped, and nobody expects it. */
 	{"mode: observe\nrules:\n- {name: a, op: [delete], path: [/a/**], action: kill}\n", &signal_tiers, {NULL}},
 };

@@ -522,7 +522,7 @@ static void test_uprobe_deny(void **state)
 	assert_int_equal(answer(fixture, number, VERDICT_DENY, 0, NOW), 0);
 	assert_int_equal(fixture->refused[200], 1);
 	assert_int_equal(fixture->resumed[200], 0); /* the refusal lets it go on */
-	assert_int_equal(fixture->dropped[200], 1);
+	assert_int_equal(fixture->dropped[200], 0);
 	assert_int_equal(fixture->spared, 1);
 }
 
@@ -554,10 +554,10 @@ static void test_uprobe_two_questions(void **state)
 	assert_int_equal(answer(fixture, second, VERDICT_DENY, 0, NOW), 0);
 	assert_int_equal(fixture->refused[200], 1);
 	assert_int_equal(fixture->resumed[200], 0);
-	assert_int_equal(fixture->dropped[200], 2);
+	assert_int_equal(fixture->dropped[200], 1); /* the refused one is the refusal's to drop, before it goes on */
 }
 
-/* Two calls to be made to fail at once: the second would go through while the first one fails. */
+/* Two calls to be made to fail: one after the other, each by itself. */
 static void test_uprobe_deny_two_threads(void **state)
 {
 	struct fixture *fixture = *state;
@@ -565,8 +565,23 @@ static void test_uprobe_deny_two_threads(void **state)
 
 	stop_number(fixture, (struct stop){.pid = 200, .tid = 201, .tier = TIER_UPROBE});
 	assert_int_equal(answer(fixture, number, VERDICT_DENY, 0, NOW), 0);
-	assert_int_equal(fixture->refused[200], 0);
+	assert_int_equal(fixture->refused[200], 2);
+	assert_int_equal(fixture->killed[200], 0);
+	assert_int_equal(fixture->resumed[200], 0);
+	assert_int_equal(fixture->spared, 2);
+}
+
+/* Where the first of two calls cannot be made to fail, the process ends before both. */
+static void test_uprobe_deny_two_fails(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t number = stop_number(fixture, (struct stop){.pid = 200, .tier = TIER_UPROBE});
+
+	fixture->refuse_error = -EPERM;
+	stop_number(fixture, (struct stop){.pid = 200, .tid = 201, .tier = TIER_UPROBE});
+	assert_int_equal(answer(fixture, number, VERDICT_DENY, 0, NOW), 0);
 	assert_int_equal(fixture->killed[200], 1);
+	assert_int_equal(fixture->resumed[200], 0);
 	assert_int_equal(fixture->spared, 2);
 }
 
@@ -651,6 +666,7 @@ int main(void)
 		TEST(test_uprobe_deny_fails),
 		TEST(test_uprobe_two_questions),
 		TEST(test_uprobe_deny_two_threads),
+		TEST(test_uprobe_deny_two_fails),
 		TEST(test_exec_deny_kills),
 		TEST(test_no_room_for_grant),
 		TEST(test_many),

@@ -144,6 +144,30 @@ static void test_loaded_library(void **state)
 	dlclose(library);
 }
 
+/* The C library that runs this test: all its functions are where the loader put them, and none is probed twice. */
+static void test_libc(void **state)
+{
+	static const char *const names[LIBC_FUNCTION_COUNT] = {
+		[LIBC_UNLINK] = "unlink",	[LIBC_UNLINKAT] = "unlinkat", [LIBC_RMDIR] = "rmdir",
+		[LIBC_REMOVE] = "remove",	[LIBC_RENAME] = "rename",     [LIBC_RENAMEAT] = "renameat",
+		[LIBC_RENAMEAT2] = "renameat2", [LIBC_TRUNCATE] = "truncate", [LIBC_FTRUNCATE] = "ftruncate",
+	};
+	struct libpq_functions functions;
+	Dl_info info;
+
+	(void)state;
+	assert_true(dladdr(dlsym(RTLD_DEFAULT, "unlink"), &info));
+	assert_int_equal(inspect_path(info.dli_fname, &functions), 0);
+	assert_int_equal(functions.probe, 0);
+	/* Its remove calls its unlink and rmdir. */
+	assert_int_equal(functions.libc.probe, ((1 << LIBC_FUNCTION_COUNT) - 2) & ~(1 << LIBC_REMOVE));
+	for (int i = 1; i < LIBC_FUNCTION_COUNT; i++)
+		assert_ptr_equal((char *)info.dli_fbase + functions.libc.place[i].address,
+				 dlsym(RTLD_DEFAULT, names[i]));
+	assert_ptr_equal(dlsym(RTLD_DEFAULT, "truncate64"), dlsym(RTLD_DEFAULT, "truncate"));
+	assert_ptr_equal(dlsym(RTLD_DEFAULT, "ftruncate64"), dlsym(RTLD_DEFAULT, "ftruncate"));
+}
+
 /* Other versions may want libraries that are not here; then only the file is looked at. */
 static void test_other_versions(void **state)
 {
@@ -812,6 +836,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_loaded_library),
+		cmocka_unit_test(test_libc),
 		cmocka_unit_test(test_other_versions),
 		cmocka_unit_test(test_files_without),
 		cmocka_unit_test(test_static_program),
