@@ -5,6 +5,7 @@
 #   make test       install what is missing, run every test (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
+#   make bench-replay  how fast 10 million operations are replayed, and in how much memory
 #   make install    PREFIX=/usr/local by default
 #   make clean      remove build/
 #   make vmlinux    generate vmlinux.h, the kernel's types, anew: trimmed to those in use
@@ -30,7 +31,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all demo test check install clean unit need fuzz bench
+.PHONY: all demo test check install clean unit need fuzz bench crash
 
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
@@ -38,7 +39,7 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -Iinclude -Iuser -I$
 BPF_CFLAGS = -std=gnu17 -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Wno-unused-function \
 	     -Wno-unused-parameter -I. -Iinclude -Ibpf -MMD -MP
 BPF_ARCH = $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
-LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lncursesw -ltinfo -lpthread
+LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lsqlite3 -lncursesw -ltinfo -lpthread
 
 # The order matters to libbpf 1.1's linker: an object that defines a map comes before those that only name it.
 BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o libc.o)
@@ -83,6 +84,7 @@ $(B)/self.skel.h: $(B)/bpf/self.o
 	$(Q)PATH=$$PATH:/usr/sbin:/sbin $(BPFTOOL) gen skeleton $< name self > $@
 
 $(B)/user/builtin.o: user/builtin.yaml user/agents.yaml
+$(B)/user/report_html.o: user/report.css user/report.js
 
 $(B)/libreprieve.a: $(LIB_OBJECTS)
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -96,12 +98,16 @@ $(B)/tests/unit/%: tests/unit/%.c $(B)/libreprieve.a
 	$(say) TEST $<
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(B)/libreprieve.a $(LIBS) -lcmocka
 
--include tests/diff/Makefile.inc tests/live/Makefile.inc tests/bench/Makefile.inc tests/fuzz/Makefile.inc
+-include tests/diff/Makefile.inc tests/live/Makefile.inc tests/replay/Makefile.inc tests/bench/Makefile.inc tests/fuzz/Makefile.inc
 
 unit: need $(UNIT_PROGRAMS)
 	$(Q)tests/run unit
 
-programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS)
+# A journal's writer killed at random moments; tests/run does it 50 times.
+crash: $(B)/tests/unit/test_journal_crash
+	$(Q)$< 1000
+
+programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS) $(REPLAY_PROGRAMS)
 
 test:
 	$(Q)tools/setup build

@@ -50,9 +50,9 @@ static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *re
 	struct scratch *scratch;
 	int slot;
 
-	if (!maybe_member(bpf_get_current_pid_tgid() >> 32))
-		return NULL;
-	slot = op_begin(RECORD_OP);
+	slot = maybe_member(bpf_get_current_pid_tgid() >> 32) ? op_begin(RECORD_OP) : -1;
+	if (slot < 0 && settings.homes && task_heal())
+		slot = op_begin(RECORD_OP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return NULL;
@@ -346,7 +346,7 @@ int BPF_PROG(guard_file_open, struct file *file, int ret)
 
 	if (ret)
 		return -EPERM;
-	if (!(file->f_mode & FMODE_WRITE) || !task_entry_current())
+	if (!(file->f_mode & FMODE_WRITE) || !is_member())
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) == S_IFBLK)
@@ -380,7 +380,7 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 
 	if (ret)
 		return -EPERM;
-	if (mask != MAY_WRITE || !task_entry_current())
+	if (mask != MAY_WRITE || !is_member())
 		return 0;
 	mode = fallocate_mode();
 	if (mode & FALLOC_DESTROYS)
@@ -511,6 +511,9 @@ int BPF_PROG(guard_exec, struct linux_binprm *bprm, int ret)
 
 	if (ret)
 		return -EPERM;
+	/* Whoever was missed is a member before its exec is told of. */
+	if (settings.homes)
+		task_heal();
 	if (!settings.watch_execs)
 		return 0;
 	scratch = guard_begin(OP_EXEC, HOOK_BPRM_CHECK, &slot);

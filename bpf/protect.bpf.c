@@ -40,7 +40,7 @@ int BPF_PROG(protect_kill, struct task_struct *task, struct kernel_siginfo *info
 {
 	if (ret)
 		return -EPERM;
-	if (!signal || (__u32)task->tgid != settings.guard_pid || !task_entry_current())
+	if (!signal || (__u32)task->tgid != settings.guard_pid || !is_member())
 		return 0;
 	tell(TAMPER_SIGNAL, signal);
 	return -EPERM;
@@ -51,7 +51,7 @@ int BPF_PROG(protect_trace, struct task_struct *child, unsigned int mode, int re
 {
 	if (ret)
 		return -EPERM;
-	if (!(mode & PTRACE_MODE_ATTACH) || (__u32)child->tgid != settings.guard_pid || !task_entry_current())
+	if (!(mode & PTRACE_MODE_ATTACH) || (__u32)child->tgid != settings.guard_pid || !is_member())
 		return 0;
 	tell(TAMPER_TRACE, mode);
 	return -EPERM;
@@ -69,7 +69,7 @@ int protect_bpf(__u64 *ctx)
 {
 	int command = ctx[0];
 
-	if (!reaches_others(command) || !task_entry_current())
+	if (!reaches_others(command) || !is_member())
 		return 0;
 	tell(TAMPER_BPF, command);
 	return -EPERM;
@@ -80,7 +80,7 @@ int BPF_PROG(protect_umount, struct vfsmount *mnt, int flags, int ret)
 {
 	if (ret)
 		return -EPERM;
-	if (mnt->mnt_sb->s_magic != BPF_FS_MAGIC || !task_entry_current())
+	if (mnt->mnt_sb->s_magic != BPF_FS_MAGIC || !is_member())
 		return 0;
 	tell(TAMPER_UMOUNT, flags);
 	return -EPERM;

@@ -346,6 +346,17 @@ static __always_inline struct task_entry *task_entry_current(void)
 	return entry->start == BPF_CORE_READ(task, group_leader, start_boottime) ? entry : NULL;
 }
 
+/* Set before load (user/loader.c): the map `homes` exists. */
+extern const volatile bool have_homes;
+
+int task_heal(void);
+
+/* Is the current task a member? For LSM programs: one that was missed becomes a member here. */
+static __always_inline bool is_member(void)
+{
+	return task_entry_current() || (settings.homes && task_heal());
+}
+
 /* Who acts, into a slot's record: the current task, whose process began at `start`. */
 static __always_inline void actor_set(struct scratch *scratch, __u64 start)
 {

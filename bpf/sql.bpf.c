@@ -468,7 +468,7 @@ out:
 SEC("lsm/mmap_file")
 int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {
-	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && task_entry_current())
+	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && is_member())
 		map_seen(address_of(file), 0);
 	return ret ? -EPERM : 0;
 }
@@ -490,7 +490,7 @@ struct sockaddr;
 SEC("lsm/socket_connect")
 int BPF_PROG(connect_socket, struct socket *socket, struct sockaddr *address, int length, int ret)
 {
-	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current())
+	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && is_member())
 		connect_seen(address_of(address), 0);
 	return ret ? -EPERM : 0;
 }

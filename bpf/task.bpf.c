@@ -172,6 +172,78 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
+/*
+ * Where a task comes from, told by the hook at its making. The kernel runs a program at a tracepoint only once at a time
+ * on each CPU, and since 7.0 tracepoints can be preempted (with PREEMPT_RT earlier): a fork that comes meanwhile passes
+ * the program by, and the child would be nobody's. LSM programs have no such limit.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct home);
+} homes SEC(".maps");
+
+const volatile bool have_homes;
+
+SEC("lsm/task_alloc")
+int BPF_PROG(task_made, struct task_struct *task, unsigned long clone_flags, int ret)
+{
+	struct task_entry *entry;
+	struct home *home;
+
+	if (ret)
+		return -EPERM;
+	if (!have_homes || !is_member())
+		return 0;
+	entry = task_entry_current();
+	home = entry ? bpf_task_storage_get(&homes, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE) : NULL;
+	if (!home)
+		return 0;
+	home->session = entry->session;
+	home->agent = entry->agent;
+	settings.homes = 1;
+	return 0;
+}
+
+/* Makes the current process a member where its parent was one and nobody noticed. Nonzero: it became one now. */
+__noinline int task_heal(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct task_entry entry = {};
+	struct task_struct *parent;
+	struct scratch *scratch;
+	struct home *home;
+	int slot;
+
+	if (!have_homes)
+		return 0;
+	home = bpf_task_storage_get(&homes, bpf_get_current_task_btf(), NULL, 0);
+	if (!home || task_entry_current())
+		return 0;
+	parent = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), real_parent);
+	entry.start = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), group_leader, start_boottime);
+	entry.session = home->session;
+	entry.agent = home->agent;
+	if (!task_join(tgid, &entry))
+		return 0;
+	count(COUNT_HEALED);
+	slot = record_begin(RECORD_FORK);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 1;
+	scratch->rec.fork.child.pid = tgid;
+	scratch->rec.fork.child.start = entry.start;
+	scratch->rec.fork.actor.process.pid = BPF_CORE_READ(parent, tgid);
+	scratch->rec.fork.actor.process.start = BPF_CORE_READ(parent, group_leader, start_boottime);
+	scratch->rec.fork.actor.ppid = BPF_CORE_READ(parent, real_parent, tgid);
+	bpf_probe_read_kernel_str(scratch->rec.fork.actor.comm, COMM_BYTES, &parent->comm);
+	scratch->pending.fixed = sizeof(struct record_fork);
+	emit(slot, 0);
+	scratch_release(slot);
+	return 1;
+}
+
 /* Ends a process's membership with its last thread. The thread group is dead when no thread of it lives. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)

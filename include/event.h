@@ -308,6 +308,7 @@ enum counter {
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
 	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
 	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
+	COUNT_HEALED = 52, /* members that the fork's program was not run for: see task_heal */
 	COUNT_LIBC = 56, /* + enum op: calls of sessions that the probes in libc saw */
 	COUNT_SIZE = 64,
 };

@@ -26,6 +26,13 @@ struct session_info {
 	char ws_name[WORKSPACE_BYTES];
 };
 
+/* Of a task that a member made, for the time that the fork's program does not notice it. */
+struct home {
+	struct session_id session;
+	__u32 agent;
+	__u32 zero;
+};
+
 /* Which policy is in force (0 or 1), and what it asks of the programs; written by userspace (judge.bpf.c). */
 struct settings {
 	/* Which daemon's programs decide: those of the others, still attached, do nothing. Both do while one takes over. */
@@ -41,6 +48,8 @@ struct settings {
 	__u32 watch_environ; /* the policy knows agents by variables of their children */
 	struct session_id selftest; /* operations of this session are counted and go on, whatever the policy says */
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
+	__u32 homes; /* some task was made by a member: see task_heal */
+	__u32 zero;
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 	__u32 traced; /* the process whose threads we trace just now, to make a call of it fail; or 0 */

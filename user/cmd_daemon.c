@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 
+#include "journal.h"
 #include "metrics.h"
 #include "opts.h"
 #include "pins.h"
@@ -15,6 +16,7 @@ struct daemon_options {
 	const char *events;
 	const char *metrics;
 	const char *pins;
+	const char *journal, *journal_key;
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
@@ -28,13 +30,19 @@ enum {
 	OPTION_METRICS,
 	OPTION_RING,
 	OPTION_OBSERVE,
-	OPTION_TRACEPOINTS
+	OPTION_TRACEPOINTS,
+	OPTION_JOURNAL,
+	OPTION_JOURNAL_KEY
 };
 
 static const struct argp_option rows[] = {
 	{"policy", 'p', "FILE", 0,
 	 "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
+	{"journal", OPTION_JOURNAL, "DIR", 0,
+	 "Keep a journal in DIR of all that happens and is decided, for `reprieve replay`, `report`, `export`", 0},
+	{"journal-key", OPTION_JOURNAL_KEY, "FILE", 0,
+	 "The private key that signs the journal, made where it is not there (default: " JOURNAL_KEY_DEFAULT ")", 0},
 	{"metrics", OPTION_METRICS, "[HOST:]PORT", 0,
 	 "Serve metrics for Prometheus at http://HOST:PORT/metrics (HOST: 127.0.0.1 where none is given)", 0},
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing: record every verdict as what it would have been", 0},
@@ -73,6 +81,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_EVENTS:
 		own->events = argument;
+		return 0;
+	case OPTION_JOURNAL:
+		own->journal = argument;
+		return 0;
+	case OPTION_JOURNAL_KEY:
+		own->journal_key = argument;
 		return 0;
 	case OPTION_METRICS:
 		own->metrics = argument;
@@ -213,6 +227,8 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .adopt = true,
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
+					 .journal = own->journal,
+					 .journal_key = own->journal_key,
 					 .publish = serve_publish,
 					 .has_readers = serve_has_readers,
 					 .userdata = &daemon->serve};

@@ -10,6 +10,7 @@
 #include "action.h"
 #include "control.h"
 #include "dry_run.h"
+#include "journal.h"
 #include "opts.h"
 #include "serve.h"
 
@@ -19,13 +20,23 @@ struct run_options {
 	const char *workspace;
 	const char *policy;
 	const char *events;
+	const char *journal, *journal_key;
 	bool observe;
 	bool tracepoints;
 	bool all;
 	bool dry_run;
 };
 
-enum { OPTION_AGENT = OPTION_OWN, OPTION_WORKSPACE, OPTION_EVENTS, OPTION_OBSERVE, OPTION_TRACEPOINTS, OPTION_DRY_RUN };
+enum {
+	OPTION_AGENT = OPTION_OWN,
+	OPTION_WORKSPACE,
+	OPTION_EVENTS,
+	OPTION_OBSERVE,
+	OPTION_TRACEPOINTS,
+	OPTION_DRY_RUN,
+	OPTION_JOURNAL,
+	OPTION_JOURNAL_KEY
+};
 
 static const struct argp_option rows[] = {
 	{"name", 'n', "NAME", 0, "Name of the session (default: the command's)", 0},
@@ -33,6 +44,10 @@ static const struct argp_option rows[] = {
 	{"workspace", 'w', "DIR", 0, "The session's workspace (default: the current directory)", 0},
 	{"policy", 'p', "FILE", 0, "Guard by this policy, without a daemon", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines; without a daemon", 0},
+	{"journal", OPTION_JOURNAL, "DIR", 0,
+	 "Keep a journal in DIR of all that happens and is decided; without a daemon", 0},
+	{"journal-key", OPTION_JOURNAL_KEY, "FILE", 0,
+	 "The private key that signs the journal, made where it is not there (default: " JOURNAL_KEY_DEFAULT ")", 0},
 	{"dry-run", OPTION_DRY_RUN, NULL, 0,
 	 "Deny every destructive operation, and list at the end what would have been done", 0},
 	{"observe", OPTION_OBSERVE, NULL, 0, "Stop nothing, record what would have been stopped; without a daemon", 0},
@@ -67,6 +82,12 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_DRY_RUN:
 		own->dry_run = true;
+		return 0;
+	case OPTION_JOURNAL:
+		own->journal = argument;
+		return 0;
+	case OPTION_JOURNAL_KEY:
+		own->journal_key = argument;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -354,6 +375,8 @@ static int run_alone(struct run *run, const struct run_options *own, const struc
 					 .policy_text = own->dry_run ? dry_run_policy : NULL,
 					 .observe = own->observe,
 					 .tracepoints = own->tracepoints,
+					 .journal = own->journal,
+					 .journal_key = own->journal_key,
 					 .publish = publish,
 					 .userdata = run};
 	int error = open_sinks(run, own, common);
@@ -399,7 +422,7 @@ int cmd_run(int argc, char **argv)
 
 	if (code)
 		return code;
-	alone = own.policy || own.events || own.observe || own.tracepoints || own.dry_run;
+	alone = own.policy || own.events || own.observe || own.tracepoints || own.dry_run || own.journal;
 	if (!alone) {
 		code = run_by_daemon(&own, &common, &error);
 		if (!control_no_daemon(error))

@@ -273,6 +273,30 @@ static void print_sinks(struct status *status)
 	}
 }
 
+static void print_journal(struct status *status)
+{
+	json_t *journal = json_object_get(status->object, "journal");
+	const char *failing = json_string_value(json_object_get(journal, "failing"));
+
+	if (!json_is_object(journal))
+		return;
+	print_label(status, "Journal");
+	print_safe(status, text_of(journal, "directory"));
+	printf(": segments %jd to %jd, %jd KiB, %jd items of this daemon, %jd of them on disk%s\n",
+	       (intmax_t)number_of(journal, "first_segment"), (intmax_t)number_of(journal, "segment"),
+	       (intmax_t)(number_of(journal, "bytes") / 1024), (intmax_t)number_of(journal, "items"),
+	       (intmax_t)number_of(journal, "committed"),
+	       json_is_true(json_object_get(journal, "redacts")) ? "; literals are masked" : "");
+	if (!failing && !number_of(journal, "lost"))
+		return;
+	paint(status, red);
+	printf("%*s", LABEL_COLUMNS, "");
+	print_safe(status, failing ? failing : "");
+	printf("%s%jd items are lost to it, %jd KiB wait in memory\n", failing ? "; " : "",
+	       (intmax_t)number_of(journal, "lost"), (intmax_t)(number_of(journal, "waiting") / 1024));
+	paint(status, plain);
+}
+
 static void print_libraries(struct status *status)
 {
 	const char *label = "Libraries";
@@ -312,8 +336,8 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,	  print_tiers, print_activity,	print_losses,	print_reader,
-		print_mismatches, print_sinks, print_libraries, print_degraded,
+		print_head,	  print_tiers, print_activity, print_losses,	print_reader,
+		print_mismatches, print_sinks, print_journal,  print_libraries, print_degraded,
 	};
 	struct status status = {object, color, 0};
 

@@ -8,6 +8,7 @@
 #include "action.h"
 #include "adopt.h"
 #include "degraded.h"
+#include "journal_entries.h"
 #include "libc.h"
 #include "libpq.h"
 #include "opts.h"
@@ -24,6 +25,7 @@
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 #define CATCH_UP_NS (2 * NSEC_PER_SEC)
 #define RECORDS_BETWEEN_LOOKS 64
+#define CLOCK_DRIFT_NS 100000 /* by which the clocks may be apart before events are told by another offset */
 
 struct engine {
 	struct engine_options options;
@@ -39,6 +41,10 @@ struct engine {
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
 	struct degraded degraded;
+	struct journal *journal; /* NULL: none is kept */
+	bool journal_urgent; /* something since the last push should be on disk at once */
+	struct clock clock;
+	struct session_id self_test;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
 	uint64_t began; /* nanoseconds since boot */
 	unsigned int idle_ticks; /* since the last session ended */
@@ -56,6 +62,19 @@ static uint64_t now_ns(clockid_t id)
 static struct clock current_clock(void)
 {
 	return (struct clock){(int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME))};
+}
+
+/* Every record on its way into the pipeline, the journal before it. */
+static int feed(struct engine *engine, const void *record, size_t size)
+{
+	journal_put_record(engine->journal, record, size, 0);
+	return pipeline_record(engine->pipeline, record, size);
+}
+
+static void push_journal(struct engine *engine)
+{
+	journal_push(engine->journal, engine->journal_urgent);
+	engine->journal_urgent = false;
 }
 
 /* --- what the pipeline asks of us --- */
@@ -203,8 +222,28 @@ static void act_read_connection(const struct record_sql *record, struct connecti
 
 static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 {
-	(void)userdata;
-	return cgroup_path_by_id(cgroup, ret_path);
+	struct engine *engine = userdata;
+	int error = cgroup_path_by_id(cgroup, ret_path);
+
+	if (!error)
+		journal_put_cgroup(engine->journal, cgroup, *ret_path, now_ns(CLOCK_BOOTTIME));
+	return error;
+}
+
+static void act_decided(const struct event *event, const struct pipeline_outcome *outcome, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (journal_put_outcome(engine->journal, event, outcome))
+		engine->journal_urgent = true;
+}
+
+static void act_hold_changed(const struct hold *hold, const char *change, uint64_t now, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	journal_put_hold(engine->journal, hold, change, 0, now);
+	engine->journal_urgent = true;
 }
 
 static int act_refuse(const struct event *event, void *userdata)
@@ -371,6 +410,27 @@ static enum inspect_mode inspect_mode(const struct engine *engine, const struct 
 	return policy_image(policy)->rules.default_verdict != VERDICT_ALLOW ? INSPECT_BEFORE_CONNECT : INSPECT_RUNNING;
 }
 
+static struct journal_limits journal_limits(const struct policy *policy)
+{
+	const struct policy_journal *wanted = policy_journal(policy);
+
+	return (struct journal_limits){.window = wanted->window,
+				       .size = wanted->size,
+				       .age = wanted->age,
+				       .cap = wanted->cap,
+				       .group = wanted->group,
+				       .redact = wanted->redact};
+}
+
+static void journal_policy(struct engine *engine, const struct policy *policy)
+{
+	struct journal_limits limits = journal_limits(policy);
+
+	if (journal_set_limits(engine->journal, &limits))
+		log_error("out of memory: the journal is kept as the policy before had it");
+	journal_put_policy(engine->journal, policy, engine->agents, engine->options.observe, 0, now_ns(CLOCK_BOOTTIME));
+}
+
 /* Puts a policy in force in the kernel and here. Taken over on success. */
 static int install_policy(struct engine *engine, struct policy *policy)
 {
@@ -394,6 +454,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	if (error)
 		return error;
 	engine->generation = image->rules.generation;
+	journal_policy(engine, policy);
 	pipeline_set_policy(engine->pipeline, policy);
 	if (sinks_set_policy(engine->options.sinks, policy))
 		log_error("out of memory: not all sinks of the policy are in use");
@@ -421,7 +482,7 @@ static bool take_record(struct engine *engine)
 	if (!batch)
 		return false;
 	record = (const struct record *)(batch->data + engine->waiting_at);
-	pipeline_record(engine->pipeline, record, record->size);
+	feed(engine, record, record->size);
 	engine->waiting_at += (record->size + 7) & ~(size_t)7;
 	if (engine->waiting_at < batch->length)
 		return true;
@@ -446,10 +507,13 @@ static void arm_deadline(struct engine *engine)
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct engine *engine = userdata;
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 
 	(void)source;
 	(void)usec;
-	holds_expire(pipeline_holds(engine->pipeline), now_ns(CLOCK_BOOTTIME));
+	journal_put_moment(engine->journal, JOURNAL_EXPIRE, now);
+	holds_expire(pipeline_holds(engine->pipeline), now);
+	push_journal(engine);
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	return 0;
@@ -458,8 +522,11 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 static void on_stake(uint32_t number, const struct hold_stake *stake, void *userdata)
 {
 	struct engine *engine = userdata;
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 
-	pipeline_set_stake(engine->pipeline, number, stake, now_ns(CLOCK_BOOTTIME));
+	journal_put_stake(engine->journal, number, stake, now);
+	pipeline_set_stake(engine->pipeline, number, stake, now);
+	push_journal(engine);
 	sinks_flush(engine->options.sinks);
 }
 
@@ -485,9 +552,14 @@ static void work(struct engine *engine, uint64_t nanoseconds)
 	for (unsigned int i = 1; take_record(engine); i++) {
 		if (i % RECORDS_BETWEEN_LOOKS == 1)
 			arm_results(engine);
-		if (i % RECORDS_BETWEEN_LOOKS == 0 && now_ns(CLOCK_MONOTONIC) >= until)
+		if (i % RECORDS_BETWEEN_LOOKS)
+			continue;
+		if (engine->journal_urgent)
+			push_journal(engine);
+		if (now_ns(CLOCK_MONOTONIC) >= until)
 			break;
 	}
+	push_journal(engine);
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	if (engine->waiting)
@@ -543,7 +615,7 @@ static void bury_missing(struct engine *engine)
 		const struct record *record = (const struct record *)(missing.records.data + at);
 		size_t size = record->size;
 
-		pipeline_record(engine->pipeline, record, size);
+		feed(engine, record, size);
 		at += size;
 	}
 	buffer_free(&missing.records);
@@ -570,7 +642,7 @@ static void tell_losses(struct engine *engine)
 		return;
 	loss.head = (struct record){
 		.size = sizeof(loss), .kind = RECORD_LOSS, .fixed = sizeof(loss), .time = now_ns(CLOCK_BOOTTIME)};
-	pipeline_record(engine->pipeline, &loss, sizeof(loss));
+	feed(engine, &loss, sizeof(loss));
 	if (loss.lost[RECORD_EXIT] || loss.lost[RECORD_FORK])
 		bury_missing(engine);
 	sinks_flush(engine->options.sinks);
@@ -591,24 +663,54 @@ static void add_own(const char *path, struct file_id *files, size_t *count)
 static void protect_own(struct engine *engine)
 {
 	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
-	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 1];
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 3];
 	size_t count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
 		add_own(paths[i], files, &count);
 	add_own(engine->options.policy_path, files, &count);
+	add_own(engine->options.journal, files, &count);
+	add_own(engine->options.journal_key, files, &count);
 	for (size_t i = 0; i < ENGINE_OWN_FILES_MAX; i++)
 		add_own(engine->options.own_files[i], files, &count);
 	if (guard_protect(engine->guard, files, count))
 		log_debug("not all of the guard's own files are protected");
 }
 
+/* Two clocks that are read one after the other are never the same distance apart: what is less is no change. */
+static void follow_clock(struct engine *engine)
+{
+	struct clock clock = current_clock();
+
+	if (llabs(clock.boot_to_real_ns - engine->clock.boot_to_real_ns) < CLOCK_DRIFT_NS)
+		return;
+	engine->clock = clock;
+	journal_put_clock(engine->journal, clock.boot_to_real_ns, 0, now_ns(CLOCK_BOOTTIME));
+	pipeline_set_clock(engine->pipeline, clock);
+}
+
+/* A segment begins with the state, so that it can be read without those before it. */
+static void rotate_journal(struct engine *engine)
+{
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
+
+	if (!journal_wants_rotation(engine->journal))
+		return;
+	journal_rotate(engine->journal);
+	journal_put_clock(engine->journal, engine->clock.boot_to_real_ns, JOURNAL_AGAIN, now);
+	journal_put_policy(engine->journal, pipeline_policy(engine->pipeline), engine->agents, engine->options.observe,
+			   JOURNAL_AGAIN, now);
+	journal_put_state(engine->journal, engine->pipeline, now);
+}
+
 static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	pipeline_set_clock(engine->pipeline, current_clock());
+	follow_clock(engine);
 	tell_losses(engine);
+	rotate_journal(engine);
+	push_journal(engine);
 	protect_own(engine);
 	arm_results(engine);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
@@ -644,7 +746,7 @@ static int found_running(const struct snapshot_process *process, uint64_t time, 
 
 	if (error)
 		return error;
-	return pipeline_record(engine->pipeline, record.data, record.length);
+	return feed(engine, record.data, record.length);
 }
 
 /* The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now. */
@@ -654,8 +756,11 @@ static int found_member(const struct snapshot_process *process, uint64_t time, v
 	char workspace[WORKSPACE_BYTES + 1];
 	struct session_setup setup = {.workspace = workspace};
 
-	if (process->flags & EXEC_NEW_SESSION && !guard_session_workspace(engine->guard, &process->session, workspace))
+	if (process->flags & EXEC_NEW_SESSION &&
+	    !guard_session_workspace(engine->guard, &process->session, workspace)) {
+		journal_put_session(engine->journal, &process->session, &setup, 0, time);
 		sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
+	}
 	return found_running(process, time, userdata);
 }
 
@@ -688,6 +793,7 @@ static int prove(struct engine *engine)
 		log_error("the self-test cannot be done: %s", strerror(-error));
 		return error;
 	}
+	engine->self_test = session;
 	pipeline_ignore(engine->pipeline, &session);
 	return 0;
 }
@@ -760,6 +866,8 @@ static int open_pipeline(struct engine *engine)
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
 					   .session_begun = act_session_begun,
+					   .decided = act_decided,
+					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
 					   .has_readers = act_has_readers,
@@ -767,7 +875,8 @@ static int open_pipeline(struct engine *engine)
 	char host[HOST_NAME_MAX + 1] = "";
 
 	gethostname(host, sizeof(host) - 1);
-	return pipeline_new(&actions, engine->agents, engine->options.sinks, host[0] ? host : NULL, current_clock(),
+	engine->clock = current_clock();
+	return pipeline_new(&actions, engine->agents, engine->options.sinks, host[0] ? host : NULL, engine->clock,
 			    &engine->pipeline);
 }
 
@@ -809,7 +918,7 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	pipeline_record(engine->pipeline, record, size);
+	feed(engine, record, size);
 	return 0;
 }
 
@@ -832,8 +941,10 @@ static void let_go_inspected(uint32_t pid, void *userdata)
 static void take_members_and_held(struct engine *engine)
 {
 	struct adopt_sink sink = {found_member, engine};
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 
-	pipeline_resume(engine->pipeline, now_ns(CLOCK_BOOTTIME));
+	journal_put_moment(engine->journal, JOURNAL_RESUME, now);
+	pipeline_resume(engine->pipeline, now);
 	if (adopt_members(engine->guard, &sink))
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
@@ -843,6 +954,42 @@ static void take_members_and_held(struct engine *engine)
 	sinks_flush(engine->options.sinks);
 	log_info("took over the guard that was left in the kernel: %zu sessions",
 		 sessions_count(pipeline_sessions(engine->pipeline)));
+}
+
+static int open_journal(struct engine *engine, const struct policy *policy)
+{
+	struct journal_options options = {.directory = engine->options.journal,
+					  .key = engine->options.journal_key ? engine->options.journal_key
+									     : JOURNAL_KEY_DEFAULT,
+					  .limits = journal_limits(policy)};
+	const char *what;
+	int error;
+
+	if (!options.directory)
+		return 0;
+	error = journal_new(&options, &engine->journal, &what);
+	if (error)
+		log_error("--journal %s: %s: %s (key %s)", options.directory, what, strerror(-error), options.key);
+	/* None of them is the kernel's fault: engine_new has nothing to add. */
+	return error ? -EINVAL : 0;
+}
+
+static json_t *tiers_json(struct engine *engine);
+
+/* The beginning of a guard's run, once it is known what it can do. */
+static void journal_start(struct engine *engine)
+{
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
+	json_t *facts;
+
+	if (!engine->journal)
+		return;
+	facts = json_pack("{s:o, s:b, s:b, s:b}", "tiers", tiers_json(engine), "observe", engine->options.observe,
+			  "tracepoints", engine->options.tracepoints, "adopted", guard_adopted(engine->guard));
+	journal_put_start(engine->journal, now, facts);
+	json_decref(facts);
+	journal_put_clock(engine->journal, engine->clock.boot_to_real_ns, 0, now);
+	journal_put_ignore(engine->journal, &engine->self_test, now);
 }
 
 static int engine_start(struct engine *engine, sd_event *event)
@@ -858,13 +1005,17 @@ static int engine_start(struct engine *engine, sd_event *event)
 	/* What is wrong with the policy was printed already, and is no fault of the kernel's. */
 	if (load_policy(engine, &policy))
 		return -EINVAL;
-	error = open_pipeline(engine);
+	error = open_journal(engine, policy);
+	if (!error)
+		error = open_pipeline(engine);
 	if (!error)
 		error = load_and_prove(engine, &options);
 	if (!error && !engine->libc)
 		error = libc_probes_new(engine->guard, &engine->libc);
-	if (!error)
-		policy_set_generation(policy, engine->generation + 1);
+	if (error)
+		return error;
+	journal_start(engine);
+	policy_set_generation(policy, engine->generation + 1);
 	if (!error)
 		error = install_policy(engine, policy);
 	if (error)
@@ -954,6 +1105,8 @@ void engine_free(struct engine *engine)
 	libpq_set_free(engine->libraries);
 	agent_registry_free(engine->agents);
 	degraded_clear(&engine->degraded);
+	journal_put_stop(engine->journal, now_ns(CLOCK_BOOTTIME));
+	journal_free(engine->journal);
 	free(engine);
 }
 
@@ -993,6 +1146,7 @@ static int enlist_root(struct engine *engine, const struct engine_session *reque
 	engine->idle_ticks = 0;
 	if (armed)
 		log_warning("whether operations succeed is not learned: %s", strerror(-armed));
+	journal_put_session(engine->journal, &process->session, &setup, 0, now_ns(CLOCK_BOOTTIME));
 	if (!error)
 		error = sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
 	if (!error)
@@ -1058,8 +1212,12 @@ json_t *engine_pending(struct engine *engine)
 int engine_decide(struct engine *engine, uint32_t number, const struct hold_decision *decision,
 		  const struct reviewer *by, const char *reason)
 {
-	int error = pipeline_decide(engine->pipeline, number, decision, by, reason, now_ns(CLOCK_BOOTTIME));
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
+	int error;
 
+	journal_put_review(engine->journal, number, decision, by, reason, NULL, now);
+	error = pipeline_decide(engine->pipeline, number, decision, by, reason, now);
+	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	return error;
@@ -1090,8 +1248,12 @@ void engine_take_off(struct engine *engine)
 
 size_t engine_release(struct engine *engine)
 {
-	size_t count = holds_release(pipeline_holds(engine->pipeline), now_ns(CLOCK_BOOTTIME));
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
+	size_t count;
 
+	journal_put_moment(engine->journal, JOURNAL_RELEASE, now);
+	count = holds_release(pipeline_holds(engine->pipeline), now);
+	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
 	return count;
@@ -1113,7 +1275,11 @@ const struct session *engine_session_of(struct engine *engine, pid_t pid)
 void engine_refuse_review(struct engine *engine, uint32_t number, const struct hold_decision *decision,
 			  const struct reviewer *by, const char *why)
 {
-	pipeline_refuse_review(engine->pipeline, number, decision, by, why, now_ns(CLOCK_BOOTTIME));
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
+
+	journal_put_review(engine->journal, number, decision, by, NULL, why, now);
+	pipeline_refuse_review(engine->pipeline, number, decision, by, why, now);
+	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
 }
 
@@ -1196,7 +1362,7 @@ static json_t *kernel_counters_json(struct engine *engine)
 		{COUNT_PATH_UNKNOWN, "path_unknown"},	  {COUNT_SIGNAL_FAILED, "signal_failed"},
 		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
 		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
-		{COUNT_ENVIRON_UNREAD, "environ_unread"},
+		{COUNT_ENVIRON_UNREAD, "environ_unread"}, {COUNT_HEALED, "healed"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();
@@ -1209,11 +1375,34 @@ static json_t *kernel_counters_json(struct engine *engine)
 
 static json_t *degraded_json(struct engine *engine)
 {
+	struct journal_state state;
 	json_t *array = json_array();
 
 	for (size_t i = 0; i < engine->degraded.count; i++)
 		json_array_append_new(array, json_string(engine->degraded.sentences[i]));
+	journal_get_state(engine->journal, &state);
+	if (state.error)
+		json_array_append_new(array, json_sprintf("the journal in %s is not kept: %s", engine->options.journal,
+							  state.failing));
+	if (state.lost)
+		json_array_append_new(array, json_sprintf("the journal in %s lacks %llu items that it could not take",
+							  engine->options.journal, (unsigned long long)state.lost));
 	return array;
+}
+
+static json_t *journal_json(struct engine *engine)
+{
+	struct journal_state state;
+
+	if (!engine->journal)
+		return json_null();
+	journal_get_state(engine->journal, &state);
+	return json_pack("{s:s, s:s*, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "directory",
+			 engine->options.journal, "failing", state.error ? state.failing : NULL, "items",
+			 (json_int_t)state.items, "committed", (json_int_t)state.committed, "lost",
+			 (json_int_t)state.lost, "bytes", (json_int_t)state.bytes, "waiting", (json_int_t)state.waiting,
+			 "segment", (json_int_t)state.segment, "first_segment", (json_int_t)state.first, "syncs",
+			 (json_int_t)state.syncs, "redacts", journal_redacts(engine->journal));
 }
 
 static json_t *libraries_json(struct engine *engine)
@@ -1269,7 +1458,8 @@ json_t *engine_status(struct engine *engine)
 	both = json_pack("{s:o, s:o, s:o}", "ops", counts_json(op_name, counts->ops, OP_COUNT), "verdicts",
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
-		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o}",
+		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o, "
+		"s:o}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -1279,7 +1469,7 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
-		sinks_json(engine));
+		sinks_json(engine), "journal", journal_json(engine));
 }
 
 static int add_session_row(struct session *session, void *userdata)

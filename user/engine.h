@@ -26,6 +26,8 @@ struct engine_options {
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
 	const char *pins; /* see struct guard_options */
 	struct sinks *sinks; /* borrowed */
+	const char *journal; /* directory; NULL: none is kept */
+	const char *journal_key; /* file of the key that signs it; NULL: JOURNAL_KEY_DEFAULT */
 	/* Files that no session may touch, besides the policy; NULLs are fine. */
 	const char *own_files[ENGINE_OWN_FILES_MAX];
 	/* For readers over the socket; may be NULL. */

@@ -17,8 +17,8 @@ static struct decision decide_with(const struct policy *policy, const struct fac
 }
 
 /* One name of an operation, as op_judge_name in bpf/judge.bpf.c has it. */
-static struct decision judge_name(const struct policy *policy, const struct record_op *record, struct span path,
-				  uint32_t side, bool unknown, struct judge_memo *memo)
+static struct facts facts_of_name(const struct policy *policy, const struct record_op *record, struct span path,
+				  uint32_t side, bool unknown)
 {
 	const struct policy_image *image = policy_image(policy);
 	struct facts facts = {.op = record->op, .agent = record->agent, .workspace = side, .rate = record->rate};
@@ -34,11 +34,33 @@ static struct decision judge_name(const struct policy *policy, const struct reco
 		facts_add_path(&facts, &accept);
 		facts.unknown = side == WORKSPACE_UNKNOWN ? 1u << FAMILY_WORKSPACE : 0;
 	}
-	return decide_with(policy, &facts, memo);
+	return facts;
+}
+
+static struct facts facts_of_path(const struct policy *policy, const struct event *event)
+{
+	const struct record_op *record = &event->op;
+
+	return facts_of_name(policy, record, event_text(event, record->path), record->workspace,
+			     record->flags & OP_PATH_UNKNOWN);
+}
+
+/* Is the new name's loss judged, too? */
+static bool has_two_names(const struct record_op *record)
+{
+	return record->op == OP_RENAME && record->flags & (OP_REPLACED | OP_REPLACED_UNKNOWN | OP_EXCHANGE);
+}
+
+static struct facts facts_of_new_path(const struct policy *policy, const struct event *event)
+{
+	const struct record_op *record = &event->op;
+
+	return facts_of_name(policy, record, event_text(event, record->new_path), record->new_workspace,
+			     record->flags & OP_NEW_PATH_UNKNOWN);
 }
 
 /* An exec is judged by its executable and its arguments; the kernel matched those, with bytes that are not recorded. */
-static struct decision judge_exec(const struct policy *policy, const struct event *event)
+static struct facts facts_of_exec(const struct policy *policy, const struct event *event)
 {
 	const struct record_op *record = &event->op;
 	struct span path = event_text(event, record->path);
@@ -52,23 +74,24 @@ static struct decision judge_exec(const struct policy *policy, const struct even
 		facts.unknown |= 1u << FAMILY_PATH;
 	dfa_match_path(&image->dfa, path.data, path.length, &accept);
 	facts_add_path(&facts, &accept);
-	return decide(&image->rules, &facts);
+	return facts;
 }
 
 struct decision judge_op(const struct policy *policy, const struct event *event, struct judge_memo *memo)
 {
-	const struct record_op *record = &event->op;
-	struct decision first, second;
+	struct decision first;
+	struct facts facts;
 
-	if (record->op == OP_EXEC)
-		return judge_exec(policy, event);
-	first = judge_name(policy, record, event_text(event, record->path), record->workspace,
-			   record->flags & OP_PATH_UNKNOWN, memo);
-	if (record->op != OP_RENAME || !(record->flags & (OP_REPLACED | OP_REPLACED_UNKNOWN | OP_EXCHANGE)))
+	if (event->op.op == OP_EXEC) {
+		facts = facts_of_exec(policy, event);
+		return decide(&policy_image(policy)->rules, &facts);
+	}
+	facts = facts_of_path(policy, event);
+	first = decide_with(policy, &facts, memo);
+	if (!has_two_names(&event->op))
 		return first;
-	second = judge_name(policy, record, event_text(event, record->new_path), record->new_workspace,
-			    record->flags & OP_NEW_PATH_UNKNOWN, memo);
-	return decision_stricter(first, second);
+	facts = facts_of_new_path(policy, event);
+	return decision_stricter(first, decide_with(policy, &facts, memo));
 }
 
 /* A call of a function by its number has no text: what the number says is all there is. */
@@ -79,7 +102,7 @@ static uint32_t classes_of_call(const struct event *event)
 	return call ? 1u << SQL_DYNAMIC : 0;
 }
 
-struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event)
+static struct facts facts_of_sql(const struct policy *policy, const struct event *event)
 {
 	struct facts facts = {.op = OP_SQL,
 			      .agent = event->sql.agent,
@@ -90,7 +113,37 @@ struct decision judge_sql_as_kernel(const struct policy *policy, const struct ev
 	policy_rules_for_user(policy, event->sql.actor.uid, &facts.user);
 	if (!(event->sql.flags & OP_TEXT_CLEAR) && event->sql.function != PQ_FN)
 		facts.unknown |= 1u << FAMILY_SQL;
+	return facts;
+}
+
+struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event)
+{
+	struct facts facts = facts_of_sql(policy, event);
+
 	return decide(&policy_image(policy)->rules, &facts);
+}
+
+static void add_possible(const struct policy *policy, const struct facts *facts, struct rule_set *set)
+{
+	struct rule_set certain, possible;
+
+	decide_narrow(&policy_image(policy)->rules, facts, &certain, &possible);
+	rule_set_or(set, &possible);
+}
+
+struct rule_set judge_possible(const struct policy *policy, const struct event *event)
+{
+	struct rule_set set = {};
+	struct facts facts = event->head.kind == RECORD_SQL ? facts_of_sql(policy, event)
+			     : event->op.op == OP_EXEC	    ? facts_of_exec(policy, event)
+							    : facts_of_path(policy, event);
+
+	add_possible(policy, &facts, &set);
+	if (event->head.kind == RECORD_OP && has_two_names(&event->op)) {
+		facts = facts_of_new_path(policy, event);
+		add_possible(policy, &facts, &set);
+	}
+	return set;
 }
 
 struct decision judge_sql(const struct policy *policy, const struct event *event, const struct judge_sql_facts *known)

@@ -23,6 +23,9 @@ struct decision judge_op(const struct policy *policy, const struct event *event,
 /* For RECORD_SQL: what the kernel decided by, with the classes not known unless its scan cleared the text. */
 struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event);
 
+/* Rules that hold, or might, by all the kernel knew but their rate: those that this operation counts for. */
+struct rule_set judge_possible(const struct policy *policy, const struct event *event);
+
 /* What userspace has learned of a statement. */
 struct judge_sql_facts {
 	uint32_t classes; /* mask of 1 << enum sql_class */

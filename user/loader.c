@@ -51,13 +51,14 @@ enum need {
 	NEED_ALWAYS = 0, /* on every tier */
 	NEED_LSM = 1, /* on the lsm tier */
 	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
-	NEED_RESULTS = 3, /* there, where fexit works: while a session lives */
-	NEED_SIGNAL = 4, /* on the signal tier, or with --tracepoints */
-	NEED_BY_HAND = 5, /* attached where and when it is asked for */
-	NEED_COOKIE = 6, /* loaded with the first library, attached to each, where a probe has a cookie */
-	NEED_NO_COOKIE = 7, /* the same where it has none */
-	NEED_LIBC_MULTI = 8, /* on the uprobe tier, attached to each libc while a session lives; by one link */
-	NEED_LIBC = 9, /* the same, by a link for each function */
+	NEED_LSM_HOME = 3, /* there, where a task can have storage */
+	NEED_RESULTS = 4, /* there, where fexit works: while a session lives */
+	NEED_SIGNAL = 5, /* on the signal tier, or with --tracepoints */
+	NEED_BY_HAND = 6, /* attached where and when it is asked for, as those below are */
+	NEED_COOKIE = 7, /* loaded with the first library, attached to each, where a probe has a cookie */
+	NEED_NO_COOKIE = 8, /* the same where it has none */
+	NEED_LIBC_MULTI = 9, /* on the uprobe tier, attached to each libc while a session lives; by one link */
+	NEED_LIBC = 10, /* the same, by a link for each function */
 };
 
 /* Every program, and when it is armed. */
@@ -69,6 +70,7 @@ struct program_row {
 
 static const struct program_row program_rows[] = {
 	{"process_fork", NEED_ALWAYS, NULL},
+	{"task_made", NEED_LSM_HOME, "bpf_lsm_task_alloc"},
 	{"process_exec", NEED_ALWAYS, NULL},
 	{"process_exit", NEED_ALWAYS, NULL},
 	{"cgroup_made", NEED_ALWAYS, NULL},
@@ -248,6 +250,12 @@ static void set_arguments(const struct kernel_btf *btf, const char *name, volati
 		*(__u32 *)to = count;
 }
 
+/* Task storage came in 5.11; bpf_task_pt_regs (5.15) stands for it, since it is for kernels much younger. */
+static bool has_homes(const struct kernel_facts *facts)
+{
+	return facts->lsm.result == PROBE_WORKS && facts->pt_regs.result == PROBE_WORKS;
+}
+
 static void set_constants(const struct guard *guard, struct reprieve *skel, const struct kernel_facts *facts)
 {
 	const struct kernel_btf *btf = facts->btf;
@@ -256,6 +264,7 @@ static void set_constants(const struct guard *guard, struct reprieve *skel, cons
 	skel->rodata->has_cookie = facts->cookie.result == PROBE_WORKS;
 	skel->rodata->libc_sleeps = facts->uprobe_sleeps.result == PROBE_WORKS;
 	skel->rodata->have_pt_regs = facts->pt_regs.result == PROBE_WORKS;
+	skel->rodata->have_homes = has_homes(facts);
 	set_arguments(btf, "bpf_lsm_path_rename", &skel->rodata->args_path_rename);
 	set_arguments(btf, "vfs_unlink", &skel->rodata->args_vfs_unlink);
 	set_arguments(btf, "vfs_rmdir", &skel->rodata->args_vfs_rmdir);
@@ -291,6 +300,8 @@ static bool is_wanted(const struct arming *arming, const struct program_row *row
 		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
 		return arming->lsm;
+	case NEED_LSM_HOME:
+		return arming->lsm && has_homes(arming->facts);
 	case NEED_RESULTS:
 		return arming->lsm && known_results(arming->facts);
 	case NEED_SIGNAL:
@@ -492,7 +503,8 @@ static int open_skeleton(struct guard *guard, const struct arming *arming, const
 	if (!skel)
 		return -errno;
 	set_constants(guard, skel, arming->facts);
-	if (bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
+	if (bpf_map__set_autocreate(skel->maps.homes, has_homes(arming->facts)) ||
+	    bpf_map__set_max_entries(skel->maps.scratches, SCRATCH_PER_CPU * MAX(cpus, 1)) ||
 	    bpf_map__set_max_entries(skel->maps.ring, guard->ring_bytes))
 		error = -EINVAL;
 	bpf_object__for_each_program (program, skel->obj) {
@@ -519,7 +531,7 @@ static int share_maps(struct reprieve *from, struct reprieve *to)
 	{
 		struct bpf_map *same = bpf_object__find_map_by_name(to->obj, bpf_map__name(map));
 
-		if (!same || bpf_map__reuse_fd(same, bpf_map__fd(map)))
+		if (bpf_map__autocreate(map) && (!same || bpf_map__reuse_fd(same, bpf_map__fd(map))))
 			return -EINVAL;
 	}
 	return 0;

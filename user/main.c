@@ -15,7 +15,12 @@ static const struct command commands[] = {
 	{"deny", "make what was held fail", cmd_deny, NEEDS_DAEMON},
 	{"review", "a screen of held operations, with keys to approve and deny", cmd_review, NEEDS_DAEMON},
 	{"release", "answer every hold as its rule's on_timeout says", cmd_release, NEEDS_DAEMON_OR_ROOT},
+	{"replay", "judge a journal again: with its policies, or to see what another one would have done", cmd_replay,
+	 NEEDS_NOTHING},
 	{"policy", "check, show and try policies", cmd_policy, NEEDS_NOTHING},
+	{"report", "a recording as one page: what was lost, what was stopped, who decided", cmd_report, NEEDS_NOTHING},
+	{"export", "a recording for other tools: jsonl, csv, sqlite, ocsf", cmd_export, NEEDS_NOTHING},
+	{"verify", "is a journal what was written? where not, and what can be trusted", cmd_verify, NEEDS_NOTHING},
 	{"doctor", "what this kernel offers, what is therefore guarded, how to get more", cmd_doctor, NEEDS_NOTHING},
 };
 

@@ -147,6 +147,31 @@ static void render_sinks(const json_t *status, struct buffer *buffer)
 	}
 }
 
+static void render_journal(const json_t *status, struct buffer *buffer)
+{
+	static const struct {
+		const char *name, *key, *type, *help;
+	} rows[] = {
+		{"journal_items_total", "items", "counter", "Items that the journal has taken since the daemon began."},
+		{"journal_committed_total", "committed", "counter", "Those of them that are on disk."},
+		{"journal_lost_total", "lost", "counter", "Items that the journal could not take."},
+		{"journal_syncs_total", "syncs", "counter", "Times that items were brought to disk together."},
+		{"journal_waiting_bytes", "waiting", "gauge", "Items in memory that wait for the disk."},
+		{"journal_bytes", "bytes", "gauge", "All segments on disk."},
+	};
+	const json_t *journal = json_object_get(status, "journal");
+
+	if (!json_is_object(journal))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		head(buffer, rows[i].name, rows[i].type, rows[i].help);
+		buffer_format(buffer, "reprieve_%s", rows[i].name);
+		number(buffer, json_object_get(journal, rows[i].key));
+	}
+	head(buffer, "journal_failing", "gauge", "1: nothing can be written to the journal now.");
+	buffer_format(buffer, "reprieve_journal_failing %d\n", json_is_string(json_object_get(journal, "failing")));
+}
+
 void metrics_render(const json_t *status, struct buffer *buffer)
 {
 	render_plain(status, buffer);
@@ -155,6 +180,7 @@ void metrics_render(const json_t *status, struct buffer *buffer)
 	render_reader(status, buffer);
 	render_tiers(status, buffer);
 	render_sinks(status, buffer);
+	render_journal(status, buffer);
 }
 
 /* --- the server --- */

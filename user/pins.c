@@ -51,7 +51,7 @@ int pins_prepare(const char *directory, struct bpf_object *object)
 
 	bpf_object__for_each_map(map, object)
 	{
-		if (!error && !strstr(bpf_map__name(map), ".rodata"))
+		if (!error && bpf_map__autocreate(map) && !strstr(bpf_map__name(map), ".rodata"))
 			error = name_map(directory, map);
 	}
 	return error;

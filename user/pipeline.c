@@ -74,7 +74,7 @@ int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *
 	if (!error)
 		error = event_writer_init(&pipeline->writer, host, clock);
 	if (!error)
-		error = sql_classifier_new(SQL_TIMEOUT_DEFAULT, &pipeline->classifier);
+		error = sql_classifier_new(actions->sql_timeout, &pipeline->classifier);
 	if (error) {
 		pipeline_free(pipeline);
 		return error;
@@ -128,6 +128,16 @@ void pipeline_set_clock(struct pipeline *pipeline, struct clock clock)
 	sessions_set_clock(pipeline->sessions, clock);
 }
 
+void pipeline_set_sequence(struct pipeline *pipeline, uint64_t sequence)
+{
+	pipeline->writer.seq = sequence;
+}
+
+uint64_t pipeline_sequence(const struct pipeline *pipeline)
+{
+	return pipeline->writer.seq;
+}
+
 void pipeline_resume(struct pipeline *pipeline, uint64_t now)
 {
 	pipeline->resumed = now;
@@ -149,11 +159,29 @@ static const struct policy *policy_of(const struct pipeline *pipeline, uint32_t 
 	return NULL;
 }
 
-static void compare(struct pipeline *pipeline, const struct event *event, struct decision kernel, struct decision here)
+/* What is told of one operation. */
+struct telling {
+	struct process *process;
+	const struct policy *policy;
+	struct decision recorded, here; /* see struct pipeline_judgement */
+	bool compared;
+	struct decision decision;
+	const struct event_sql *sql;
+	struct hold *hold; /* that it stands stopped for; NULL: for none */
+	bool begun; /* that question begins with it */
+};
+
+static void compare(struct pipeline *pipeline, const struct event *event, struct telling *telling, struct decision here)
 {
+	struct decision kernel = telling->recorded;
+
+	telling->here = here;
+	telling->compared = true;
 	if (kernel.verdict == here.verdict && kernel.rule == here.rule)
 		return;
 	pipeline->counts.mismatches += 1;
+	if (pipeline->actions.quiet)
+		return;
 	log_error("defect: the kernel decided %s by rule %u on %s, userspace %s by rule %u; please report this",
 		  verdict_name(kernel.verdict), kernel.rule, op_name(event_op(event)), verdict_name(here.verdict),
 		  here.rule);
@@ -173,21 +201,36 @@ static void count_op(struct pipeline *pipeline, const struct event *event, struc
 		session_count(session, event, verdict);
 }
 
-/* What is told of one operation. */
-struct telling {
-	struct process *process;
-	const struct policy *policy;
-	struct decision decision;
-	const struct event_sql *sql;
-	struct hold *hold; /* that it stands stopped for; NULL: for none */
-	bool begun; /* that question begins with it */
-};
-
 static uint32_t hold_number(const struct event *event, const struct hold *hold)
 {
 	if (hold)
 		return hold->number;
 	return event->head.kind == RECORD_OP ? event->op.hold : 0;
+}
+
+static void tell_judged(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
+{
+	struct pipeline_judgement judgement = {.event = event,
+					       .process = telling->process,
+					       .policy = telling->policy,
+					       .recorded = telling->recorded,
+					       .here = telling->here,
+					       .compared = telling->compared,
+					       .decision = telling->decision,
+					       .sql = telling->sql,
+					       .hold = hold_number(event, telling->hold)};
+
+	if (pipeline->actions.judged)
+		pipeline->actions.judged(&judgement, pipeline->actions.userdata);
+}
+
+static void pass_outcome(struct pipeline *pipeline, const struct event *event, const struct telling *telling,
+			 const char *rule)
+{
+	struct pipeline_outcome outcome = {telling->decision, rule, telling->hold, telling->sql};
+
+	if (pipeline->actions.decided)
+		pipeline->actions.decided(event, &outcome, pipeline->actions.userdata);
 }
 
 /* Counts an operation, renders it and gives it out. */
@@ -210,6 +253,8 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 	if (telling->policy && report.verdict > VERDICT_ALLOW)
 		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
+	tell_judged(pipeline, event, telling);
+	pass_outcome(pipeline, event, telling, report.rule);
 	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
 		event_writer_skip(&pipeline->writer);
 		return 0;
@@ -302,14 +347,15 @@ static int take_op(struct pipeline *pipeline, struct event *event, struct proces
 {
 	struct telling telling = {.process = process,
 				  .policy = policy_of(pipeline, event->head.generation),
-				  .decision = {.rule = event->op.rule, .verdict = event->op.verdict}};
+				  .recorded = {.rule = event->op.rule, .verdict = event->op.verdict}};
 	uint32_t flags = event->op.flags;
 
+	telling.decision = telling.recorded;
 	/* Of what was held before, and of the guard's own, the policy at hand did not decide. */
 	if (!telling.policy)
 		find_rule(pipeline, event->op.rule_key, &telling);
 	else if (!(flags & (OP_HELD_BEFORE | OP_SELF)))
-		compare(pipeline, event, telling.decision, judge_op(telling.policy, event, &pipeline->memo));
+		compare(pipeline, event, &telling, judge_op(telling.policy, event, &pipeline->memo));
 	kill_session(pipeline, telling.policy, telling.decision, flags, process ? process->session : NULL);
 	if (flags & OP_HELD_BEFORE)
 		holds_call_ended(pipeline->holds, event);
@@ -347,6 +393,9 @@ static void sql_judge_text(struct pipeline *pipeline, const struct event *event,
 {
 	*ret_judgement = (struct sql_judgement){};
 	if (event->sql.flags & OP_TEXT_CLEAR || event->sql.function == PQ_FN)
+		return;
+	if (pipeline->actions.recorded_judgement &&
+	    pipeline->actions.recorded_judgement(event, ret_judgement, pipeline->actions.userdata))
 		return;
 	if (text.data && full) {
 		sql_classify(pipeline->classifier, text.data, text.length, ret_judgement);
@@ -402,7 +451,7 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 {
 	const struct policy *policy = policy_of(pipeline, event->head.generation);
 	struct decision decision = {.rule = event->sql.rule, .verdict = event->sql.verdict};
-	struct telling telling = {.process = process, .policy = policy};
+	struct telling telling = {.process = process, .policy = policy, .recorded = decision};
 	bool clear = event->sql.flags & OP_TEXT_CLEAR;
 	_cleanup_free_ char *text = NULL;
 	struct sql_judgement judgement;
@@ -429,7 +478,7 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 	sql.host = if_learned(connection.host);
 	sql.port = connection.port;
 	if (policy) {
-		compare(pipeline, event, decision, judge_sql_as_kernel(policy, event));
+		compare(pipeline, event, &telling, judge_sql_as_kernel(policy, event));
 		/* A kill that the kernel carried out without asking stands, whatever the text turns out to be. */
 		if (!(event->sql.flags & OP_ACTED))
 			decision = sql_decide(policy, event, &sql);

@@ -18,6 +18,27 @@
 
 struct pipeline;
 
+/* What became of one operation: for who keeps it, and for who compares it with what was kept. */
+struct pipeline_judgement {
+	const struct event *event; /* RECORD_OP or RECORD_SQL; its flags tell what was done, too */
+	const struct process *process; /* NULL: not known */
+	const struct policy *policy; /* that it was judged by; NULL: no longer at hand */
+	struct decision recorded; /* the kernel's */
+	struct decision here; /* the same facts judged here: the kernel's decision unless there is a defect */
+	bool compared; /* false: the policy at hand did not decide, `here` says nothing */
+	struct decision decision; /* that stands: with all that userspace has learned, and could do */
+	const struct event_sql *sql; /* RECORD_SQL; else NULL */
+	uint32_t hold; /* number of the question; 0: none */
+};
+
+/* What was decided on an operation; pointers are good for the length of a call. */
+struct pipeline_outcome {
+	struct decision decision; /* that stands */
+	const char *rule; /* NULL: the default decided, or the rule is not known */
+	const struct hold *hold; /* that it stands stopped for; NULL: for none */
+	const struct event_sql *sql; /* RECORD_SQL */
+};
+
 struct pipeline_actions {
 	/* A statement's text from the stopped process, malloc'ed, at most SQL_TEXT_MAX + 1 bytes. Negative errno. */
 	int (*read_text)(const struct actor *actor, uint64_t address, char **ret_text, size_t *ret_length,
@@ -44,6 +65,10 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
+	/* An operation has been decided on, and what was to be done about it is done: the event's flags tell. */
+	void (*decided)(const struct event *event, const struct pipeline_outcome *outcome, void *userdata);
+	/* A question was opened, weighed ("stake"), timed out or closed: `change` in one word. */
+	void (*hold_changed)(const struct hold *hold, const char *change, uint64_t now, void *userdata);
 	/* A session has begun; has ended. */
 	void (*session_begun)(const struct session *session, void *userdata);
 	void (*session_ended)(const struct session *session, void *userdata);
@@ -52,6 +77,15 @@ struct pipeline_actions {
 			void *userdata);
 	/* Does anybody read what is published? NULL: always. */
 	bool (*has_readers)(void *userdata);
+	/* Each operation, once it is decided and before its event is given out. */
+	void (*judged)(const struct pipeline_judgement *judgement, void *userdata);
+	/*
+	 * What a statement does, where that is on record and cannot be found out again: the text was masked, the parser
+	 * had failed on it. False: it is to be judged. The judgement is the caller's to free.
+	 */
+	bool (*recorded_judgement)(const struct event *event, struct sql_judgement *ret_judgement, void *userdata);
+	bool quiet; /* what the kernel and userspace decide differently is told by `judged` alone */
+	unsigned int sql_timeout; /* milliseconds for the parser of SQL; 0: SQL_TIMEOUT_DEFAULT */
 	void *userdata;
 };
 
@@ -68,6 +102,10 @@ struct pipeline_counts {
 int pipeline_new(const struct pipeline_actions *actions, struct agent_registry *agents, struct sinks *sinks,
 		 const char *host, struct clock clock, struct pipeline **ret_pipeline);
 void pipeline_free(struct pipeline *pipeline);
+
+/* Number of the next event: of a stream whose beginning is lost. */
+void pipeline_set_sequence(struct pipeline *pipeline, uint64_t sequence);
+uint64_t pipeline_sequence(const struct pipeline *pipeline);
 
 /* The policy in force from the next record on; taken over. The one before is kept for records still under way. */
 void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy);

@@ -146,6 +146,8 @@ static void tell_hold(struct pipeline *pipeline, const struct hold *hold, const 
 {
 	json_t *fields = hold_json(hold, &pipeline->writer.clock, now);
 
+	if (pipeline->actions.hold_changed)
+		pipeline->actions.hold_changed(hold, change, now, pipeline->actions.userdata);
 	if (fields)
 		json_object_set_new(fields, "change", json_string(change));
 	give_out_object(pipeline, "hold", fields, hold->process->session, (int)hold->op, now);

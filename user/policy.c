@@ -13,6 +13,7 @@
 struct agent_registry {
 	char *names[EXE_INTERPRETER]; /* [0] stays NULL: no particular kind */
 	int count; /* names in use, [0] included */
+	struct policy_surroundings surroundings;
 };
 
 int agent_registry_new(struct agent_registry **ret)
@@ -24,6 +25,11 @@ int agent_registry_new(struct agent_registry **ret)
 	registry->count = 1;
 	*ret = registry;
 	return 0;
+}
+
+void agent_registry_set_surroundings(struct agent_registry *registry, const struct policy_surroundings *surroundings)
+{
+	registry->surroundings = *surroundings;
 }
 
 static void registry_cut(struct agent_registry *registry, int count)
@@ -118,6 +124,7 @@ void policy_free(struct policy *policy)
 		free(policy->sinks[i].url);
 		free(policy->sinks[i].secret_env);
 	}
+	free(policy->journal.group);
 	strings_free(&policy->interpreters);
 	nfa_free(policy->names);
 	free(policy->rules);
@@ -244,20 +251,32 @@ static int add_uid(struct policy *policy, uint16_t rule, uid_t uid)
 	return 0;
 }
 
+static int find_user(const struct policy_surroundings *surroundings, const char *name, uid_t *ret_uid)
+{
+	const struct passwd *user;
+
+	if (surroundings->find_user)
+		return surroundings->find_user(name, ret_uid, surroundings->userdata);
+	user = getpwnam(name);
+	if (!user)
+		return -ENOENT;
+	*ret_uid = user->pw_uid;
+	return 0;
+}
+
 /* A policy may be meant for many machines, so a user that this one lacks is no error. */
 static int resolve_user(struct loader *loader, uint16_t rule, const struct yaml_node *item)
 {
-	const struct passwd *user;
 	unsigned long uid;
+	uid_t found;
 	char *end;
 
 	errno = 0;
 	uid = strtoul(item->text, &end, 10);
 	if (isdigit((unsigned char)item->text[0]) && !*end && !errno && uid < UINT32_MAX)
 		return add_uid(loader->policy, rule, (uid_t)uid);
-	user = getpwnam(item->text);
-	if (user)
-		return add_uid(loader->policy, rule, user->pw_uid);
+	if (!find_user(loader->surroundings, item->text, &found))
+		return add_uid(loader->policy, rule, found);
 	note_warning(loader, item, "no user \"%.64s\" on this machine; the rule cannot hold for it here", item->text);
 	return 0;
 }
@@ -866,12 +885,15 @@ static int compile(struct loader *loader, struct agent_registry *registry)
 
 static int read_signatures(struct loader *loader)
 {
-	size_t length = (size_t)(builtin_agents_end - builtin_agents);
+	const struct policy_surroundings *recorded = loader->surroundings;
+	size_t length =
+		recorded->signatures ? recorded->signatures_length : (size_t)(builtin_agents_end - builtin_agents);
 	struct yaml_node *tree = NULL;
 	int r;
 
 	loader->builtin = true;
-	r = yaml_tree_parse(builtin_agents, length, loader->errors, &tree);
+	r = yaml_tree_parse(recorded->signatures ? recorded->signatures : builtin_agents, length, loader->errors,
+			    &tree);
 	if (!r)
 		r = parse_signatures(loader, tree);
 	yaml_tree_free(tree);
@@ -922,7 +944,7 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 {
 	_cleanup_policy_ struct policy *policy = NULL;
 	_cleanup_free_ struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
-	struct loader loader = {.errors = errors, .sources = sources};
+	struct loader loader = {.errors = errors, .sources = sources, .surroundings = &registry->surroundings};
 	struct yaml_node *tree = NULL;
 	int r, known = registry->count;
 
@@ -1076,6 +1098,11 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 bool policy_knows_environment(const struct policy *policy)
 {
 	return policy->image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
+}
+
+const struct policy_journal *policy_journal(const struct policy *policy)
+{
+	return &policy->journal;
 }
 
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count)

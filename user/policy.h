@@ -27,6 +27,18 @@ int agent_registry_add(struct agent_registry *registry, const char *name);
 /* The name of an index; NULL for 0 ("no particular kind") and for an index never given. */
 const char *agent_name(const struct agent_registry *registry, uint32_t index);
 
+/* What a policy meant where it was in force: instead of this machine's users and this program's own signatures. */
+struct policy_surroundings {
+	/* 0, or -ENOENT: there was no such user. */
+	int (*find_user)(const char *name, uid_t *ret_uid, void *userdata);
+	void *userdata;
+	const char *signatures; /* the built-in agents, as YAML; borrowed; NULL: this program's */
+	size_t signatures_length;
+};
+
+/* Policies that are loaded from here on are read so. Copied; the texts are borrowed. */
+void agent_registry_set_surroundings(struct agent_registry *registry, const struct policy_surroundings *surroundings);
+
 /* --- A policy's parts --- */
 
 struct policy_strings {
@@ -103,6 +115,16 @@ struct policy_sink {
 	char *secret_env; /* SINK_WEBHOOK: the variable that holds the key; may be NULL */
 };
 
+/* How the journal is kept, where one is asked for; 0 and NULL: not said. */
+struct policy_journal {
+	char *group; /* that may read it */
+	uint8_t redact; /* literals of SQL and known secrets are masked */
+	uint64_t size; /* bytes of one segment */
+	uint64_t age; /* nanoseconds that one segment is written to */
+	uint64_t cap; /* bytes of all segments */
+	uint64_t window; /* nanoseconds until what was taken is on disk */
+};
+
 /* --- Loading --- */
 
 struct policy;
@@ -145,6 +167,7 @@ const struct policy_agent *policy_agents(const struct policy *policy, size_t *re
 bool policy_knows_environment(const struct policy *policy);
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
 const char *sink_type_name(enum sink_type type);
+const struct policy_journal *policy_journal(const struct policy *policy);
 
 /*
  * The sets of facts that no automaton in the kernel gives: rules whose condition holds. Only rules that have the

@@ -69,6 +69,7 @@ struct policy {
 	unsigned int without_environment; /* the line that says so; 0: agents are known by their environment too */
 	struct policy_sink *sinks;
 	size_t sink_count;
+	struct policy_journal journal;
 	struct policy_strings interpreters;
 
 	struct policy_network *networks;
@@ -88,6 +89,7 @@ struct loader {
 	struct policy_errors *errors;
 	struct rule_source *sources; /* of each rule */
 	bool builtin; /* reading the built-in signatures */
+	const struct policy_surroundings *surroundings;
 };
 
 #define note(loader, node, ...) policy_errors_add((loader)->errors, false, (node)->line, (node)->column, __VA_ARGS__)

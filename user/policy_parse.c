@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <grp.h>
 #include <limits.h>
 
 struct field {
@@ -1117,6 +1118,38 @@ static int parse_sinks(struct loader *loader, const struct yaml_node *value, voi
 	return parse_each(loader, value, "sinks", parse_sink);
 }
 
+/* --- The journal --- */
+
+static int parse_group(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	if (value->kind == YAML_KIND_SCALAR && value->length && !getgrnam(value->text))
+		note_warning(loader, value, "no group \"%.64s\" on this machine; only root can read the journal here",
+			     value->text);
+	return parse_text(loader, value, field);
+}
+
+static int parse_redact(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	static const char *const names[] = {"nothing", "literals"};
+
+	return parse_byte_word(loader, value, "redact", names, ARRAY_SIZE(names), field);
+}
+
+static int parse_journal(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	static const struct field fields[] = {
+		{"group", parse_group, offsetof(struct policy_journal, group), false},
+		{"redact", parse_redact, offsetof(struct policy_journal, redact), false},
+		{"size", parse_size, offsetof(struct policy_journal, size), false},
+		{"age", parse_duration, offsetof(struct policy_journal, age), false},
+		{"cap", parse_size, offsetof(struct policy_journal, cap), false},
+		{"window", parse_duration, offsetof(struct policy_journal, window), false},
+	};
+	const struct yaml_node *keys[ARRAY_SIZE(fields)] = {};
+
+	return parse_map(loader, value, "a journal", fields, ARRAY_SIZE(fields), field, keys);
+}
+
 /* --- Files --- */
 
 static const struct field policy_fields[] = {
@@ -1127,6 +1160,7 @@ static const struct field policy_fields[] = {
 	{"agents", parse_agents, 0, false},
 	{"rules", parse_rules, 0, false},
 	{"sinks", parse_sinks, 0, false},
+	{"journal", parse_journal, offsetof(struct policy, journal), false},
 };
 
 static const struct field signature_fields[] = {

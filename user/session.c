@@ -888,8 +888,7 @@ int sessions_apply(struct sessions *sessions, const struct event *event, struct 
 
 /* ---- totals ---- */
 
-/* What one operation costs if it is done; a directory is no file. */
-static void event_loss(const struct event *event, uint64_t *ret_files, uint64_t *ret_bytes)
+void event_loss(const struct event *event, uint64_t *ret_files, uint64_t *ret_bytes)
 {
 	const struct record_op *op = &event->op;
 	const struct target *target = op->op == OP_RENAME ? &op->replaced : &op->target;

@@ -153,6 +153,9 @@ void sessions_set_clock(struct sessions *sessions, struct clock clock);
  */
 int sessions_apply(struct sessions *sessions, const struct event *event, struct process **ret_process);
 
+/* What one operation costs if it is done; a directory is no file. RECORD_OP only. */
+void event_loss(const struct event *event, uint64_t *ret_files, uint64_t *ret_bytes);
+
 /*
  * Counts an operation (RECORD_OP, RECORD_SQL) in its session's totals, with the verdict that stands. One that was held
  * has two records: the first counts as an operation, the second as lost or spared.

@@ -22,6 +22,19 @@ enum sql_truth {
  */
 enum sql_truth sql_where_truth(const struct sql_tree *tree, uint32_t clause, uint32_t target);
 
+/* What the lexer makes of a text: literals and comments too, but no blanks. */
+struct sql_token {
+	uint64_t start; /* bytes from the start of the text */
+	uint64_t end;
+	uint64_t kind; /* Token, of libpg_query */
+	uint64_t keyword; /* KeywordKind: 0 is no keyword */
+};
+
+typedef void (*sql_token_each)(const char *text, const struct sql_token *token, void *userdata);
+
+/* In their order. 0, or -EBADMSG where the lexer refuses the text, perhaps after some calls. */
+int sql_for_each_token(const char *text, sql_token_each each, void *userdata);
+
 /* By keywords alone, for a text that the grammar refuses. 0, or -EBADMSG where even the lexer does. */
 int sql_keyword_classes(const char *text, uint32_t *ret_classes);
 

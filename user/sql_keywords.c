@@ -97,13 +97,6 @@ bool sql_name_is_dangerous(const char *name)
 
 #define SEMICOLON 59 /* Token.ASCII_59 */
 
-struct token {
-	uint64_t start; /* bytes from the start of the text */
-	uint64_t end;
-	uint64_t kind; /* Token: SEMICOLON, ... */
-	uint64_t keyword; /* KeywordKind: 0 is no keyword */
-};
-
 struct bytes {
 	const uint8_t *at;
 	const uint8_t *end;
@@ -140,9 +133,9 @@ static bool read_field(struct bytes *bytes, uint64_t *ret_number, uint64_t *ret_
 	return true;
 }
 
-static bool read_token(struct bytes message, struct token *ret_token)
+static bool read_token(struct bytes message, struct sql_token *ret_token)
 {
-	struct token token = {};
+	struct sql_token token = {};
 	struct bytes inner;
 	uint64_t number, value;
 
@@ -229,8 +222,9 @@ static void judge_name(struct lexed *lexed, const char *word, size_t length)
 		lexed->classes |= SQL_BIT(DYNAMIC);
 }
 
-static void judge_token(struct lexed *lexed, const char *text, const struct token *token)
+static void judge_token(const char *text, const struct sql_token *token, void *userdata)
 {
+	struct lexed *lexed = userdata;
 	size_t length = token->end - token->start;
 	char word[16];
 
@@ -251,12 +245,11 @@ static void judge_token(struct lexed *lexed, const char *text, const struct toke
 	memcpy(lexed->previous, word, sizeof(word));
 }
 
-static int judge_tokens(const char *text, const PgQueryProtobuf *buffer, uint32_t *ret_classes)
+static int walk_tokens(const char *text, const PgQueryProtobuf *buffer, sql_token_each each, void *userdata)
 {
 	struct bytes bytes = {(const uint8_t *)buffer->data, (const uint8_t *)buffer->data + buffer->len}, message;
 	uint64_t number, value, length = strlen(text);
-	struct lexed lexed = {};
-	struct token token;
+	struct sql_token token;
 
 	while (bytes.at < bytes.end) {
 		if (!read_field(&bytes, &number, &value, &message))
@@ -265,19 +258,26 @@ static int judge_tokens(const char *text, const PgQueryProtobuf *buffer, uint32_
 			continue;
 		if (!read_token(message, &token) || token.start > token.end || token.end > length)
 			return -EBADMSG;
-		judge_token(&lexed, text, &token);
+		each(text, &token, userdata);
 	}
-	*ret_classes = lexed.classes;
 	return 0;
+}
+
+int sql_for_each_token(const char *text, sql_token_each each, void *userdata)
+{
+	PgQueryScanResult result = pg_query_scan(text);
+	int error = result.error ? -EBADMSG : walk_tokens(text, &result.pbuf, each, userdata);
+
+	pg_query_free_scan_result(result);
+	return error;
 }
 
 int sql_keyword_classes(const char *text, uint32_t *ret_classes)
 {
-	PgQueryScanResult result = pg_query_scan(text);
-	int error = -EBADMSG;
+	struct lexed lexed = {};
+	int error = sql_for_each_token(text, judge_token, &lexed);
 
-	if (!result.error)
-		error = judge_tokens(text, &result.pbuf, ret_classes);
-	pg_query_free_scan_result(result);
+	if (!error)
+		*ret_classes = lexed.classes;
 	return error;
 }

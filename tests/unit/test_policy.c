@@ -256,6 +256,23 @@ static void every_key_is_read(void **state)
 	assert_int_equal(sinks[2].ops, 1u << OP_SQL);
 }
 
+static void the_journal_is_kept_as_asked(void **state)
+{
+	_cleanup_(fixture_clear) struct fixture fixture = {};
+	const struct policy_journal *journal;
+
+	(void)state;
+	load_good(&fixture, "version: 1\n"
+			    "journal: {group: root, redact: literals, size: 8M, age: 6h, cap: 2G, window: 20ms}\n");
+	journal = policy_journal(fixture.policy);
+	assert_string_equal(journal->group, "root");
+	assert_int_equal(journal->redact, 1);
+	assert_int_equal(journal->size, 8 << 20);
+	assert_int_equal(journal->age, 6 * 3600 * NSEC_PER_SEC);
+	assert_int_equal(journal->cap, 2ull << 30);
+	assert_int_equal(journal->window, 20 * NSEC_PER_MSEC);
+}
+
 static void rule_sets_hold_what_rules_say(void **state)
 {
 	_cleanup_(fixture_clear) struct fixture fixture = {};
@@ -893,6 +910,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(too_large_a_policy_is_refused),
 		cmocka_unit_test(a_missing_file_is_told),
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(the_journal_is_kept_as_asked),
 		cmocka_unit_test(rule_sets_hold_what_rules_say),
 		cmocka_unit_test(keys_of_rules_outlive_a_reload),
 		cmocka_unit_test(what_is_covered_changes_no_decision),
