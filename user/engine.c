@@ -46,6 +46,7 @@ struct engine {
 	struct clock clock;
 	struct session_id self_test;
 	uint64_t lost[RECORD_KIND_COUNT]; /* told of already */
+	uint64_t missed; /* as guard_missed told last */
 	uint64_t began; /* nanoseconds since boot */
 	unsigned int idle_ticks; /* since the last session ended */
 	uint32_t generation;
@@ -691,22 +692,6 @@ static void rotate_journal(struct engine *engine)
 	journal_put_state(engine->journal, engine->pipeline, now);
 }
 
-static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct engine *engine = userdata;
-
-	follow_clock(engine);
-	tell_losses(engine);
-	rotate_journal(engine);
-	push_journal(engine);
-	protect_own(engine);
-	arm_results(engine);
-	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
-		guard_arm_results(engine->guard, false);
-	libc_probes_tick(engine->libc, sessions_count(pipeline_sessions(engine->pipeline)) > 0, now_ns(CLOCK_BOOTTIME));
-	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
-}
-
 /* What was written until now, where that is not more than a few seconds' work. */
 static void catch_up(struct engine *engine)
 {
@@ -758,6 +743,36 @@ static int adopt(struct engine *engine)
 	const char *root = engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL;
 
 	return adopt_running(engine->guard, pipeline_policy(engine->pipeline), root, &sink);
+}
+
+/* Agents whose exec nobody saw, and processes whose exit nobody saw: looked for like those from before the start. */
+static void look_again(struct engine *engine)
+{
+	uint64_t missed = guard_missed(engine->guard);
+
+	if (missed == engine->missed)
+		return;
+	engine->missed = missed;
+	bury_missing(engine);
+	if (engine->options.adopt && adopt(engine))
+		log_warning("not all agents could be looked for after a tracepoint had passed its program by");
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	follow_clock(engine);
+	tell_losses(engine);
+	look_again(engine);
+	rotate_journal(engine);
+	push_journal(engine);
+	protect_own(engine);
+	arm_results(engine);
+	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
+		guard_arm_results(engine->guard, false);
+	libc_probes_tick(engine->libc, sessions_count(pipeline_sessions(engine->pipeline)) > 0, now_ns(CLOCK_BOOTTIME));
+	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
 /* An empty policy for the self-test: nothing is asked, everything goes on. */
@@ -1360,6 +1375,7 @@ static json_t *kernel_counters_json(struct engine *engine)
 	guard_counters(engine->guard, counters);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		json_object_set_new(object, rows[i].name, json_integer((json_int_t)counters[rows[i].counter]));
+	json_object_set_new(object, "missed", json_integer((json_int_t)guard_missed(engine->guard)));
 	return object;
 }
 

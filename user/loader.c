@@ -1153,6 +1153,20 @@ void guard_inspected(struct guard *guard, const struct record_map *record)
 	bpf_map__update_elem(guard->skel->maps.inspected, &key, sizeof(key), &done, sizeof(done), BPF_ANY);
 }
 
+static uint64_t missed_by(const struct bpf_program *program)
+{
+	struct bpf_prog_info info = {};
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) ? 0 : info.recursion_misses;
+}
+
+uint64_t guard_missed(const struct guard *guard)
+{
+	return missed_by(guard->skel->progs.process_fork) + missed_by(guard->skel->progs.process_exec) +
+	       missed_by(guard->skel->progs.process_exit);
+}
+
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE])
 {
 	int cpus = libbpf_num_possible_cpus();

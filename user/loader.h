@@ -193,6 +193,12 @@ void guard_exempt(struct guard *guard, const struct session_id *session);
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);
 
+/*
+ * How often the kernel passed by the programs that see processes begin, change and end, since they were loaded: a
+ * program at a tracepoint runs once at a time on each CPU. Always 0 before 5.12, where this is not told.
+ */
+uint64_t guard_missed(const struct guard *guard);
+
 /* The exact start of a process, nanoseconds since boot. -ESRCH. */
 int guard_process_start(struct guard *guard, uint32_t pid, __u64 *ret_start);
 
