@@ -11,7 +11,7 @@
 /* The second record of a call that was held: of how it ended. */
 static bool is_end(const struct replay_operation *operation)
 {
-	return event_op_flags(operation->judgement->event) & OP_HELD_BEFORE;
+	return event_ends_hold(operation->judgement->event);
 }
 
 /* Rules are compared by name: another policy numbers them otherwise. */
