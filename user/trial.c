@@ -37,11 +37,6 @@ static uint32_t tier_of(const struct event *event)
 	return event->head.kind == RECORD_SQL ? event->sql.tier : event->op.tier;
 }
 
-bool event_ends_hold(const struct event *event)
-{
-	return (event_op_flags(event) & (OP_HELD_BEFORE | OP_CONSULT)) == OP_HELD_BEFORE;
-}
-
 /* A verdict kept the call from being done. On the signal tier a kill is in time for the next call only. */
 static bool was_prevented(const struct event *event, struct decision decision)
 {

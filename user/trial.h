@@ -24,12 +24,6 @@ enum outcome {
 /* "nothing", "lost", "spared", "held", "not reached"; "?" out of range. */
 const char *outcome_name(unsigned int outcome);
 
-/*
- * Is it the second record of a call that was held, of how that ended? A call through libc that is denied has two, too, and
- * is told of by the second alone.
- */
-bool event_ends_hold(const struct event *event);
-
 /* What became of it, as far as its record tells; of a call that was held, the record of its end tells. */
 enum outcome outcome_of(const struct event *event, struct decision decision);
 
