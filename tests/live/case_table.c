@@ -159,7 +159,6 @@ struct combination {
 	int status;
 	long long hold; /* number of its question; 0: none was seen pending */
 	bool answered;
-	bool twice; /* judged at the hook, and again at the exec itself, which by then is another thread's */
 };
 
 struct table {
@@ -289,7 +288,6 @@ static void add(struct table *table, enum kind_number kind, enum action_number a
 	/* An exec ends all other threads. */
 	one->places = kind == THREADS && table->what->by != BY_EXEC ? PLACES : 1;
 	one->status = -1;
-	one->twice = kind == THREADS && table->what->by == BY_EXEC && on_lsm(table->live, "exec");
 	snprintf(one->dir, sizeof(one->dir), "%.800s/%s/%s", table->live->dir, actions[action].dir, kinds[kind].name);
 	for (int i = 0; i < one->places; i++)
 		furnish_place(table, one, i);
@@ -439,7 +437,7 @@ static void meet(struct table *table, json_t *hold)
 	struct outcome outcome;
 
 	check(one, "a hold of something else: %s", dump(hold));
-	check(!one->hold || one->hold == number || one->twice, "%s: asked twice: %s", name_of(table, one), dump(hold));
+	check(!one->hold || one->hold == number, "%s: asked twice: %s", name_of(table, one), dump(hold));
 	one->hold = number;
 	if (!answer || strcmp(member_text(hold, "state"), "open"))
 		return;
@@ -535,8 +533,6 @@ static void check_told(const struct table *table, const struct combination *one,
 		      dump(event));
 		expect_text(event, "op", table->what->op);
 		expect_text(event, "verdict", actions[one->action].verdict);
-		if (one->twice && i + 1 == json_array_size(ops) && ends[one->reach][one->action] == DONE)
-			tier = "uprobe";
 		expect_text(event, "tier", tier);
 		if (weak)
 			expect_text(event, "enforced", "alert");
