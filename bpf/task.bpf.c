@@ -485,11 +485,12 @@ struct execs_map execs SEC(".maps");
  * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
  * loss by itself.
  */
-__noinline int exec_judge(__u32 slot)
+__noinline int exec_judge(__u32 slot, __u32 old_pid)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_exec *exec;
-	__u64 key = bpf_get_current_pid_tgid();
+	/* The thread that called execve has become the first of its process, and bears that one's number by now. */
+	__u64 key = bpf_get_current_pid_tgid() >> 32 << 32 | old_pid;
 	__u32 at, end, cut, agent, length, *before;
 	struct rule_set none = {};
 	struct text exe, args;
@@ -601,7 +602,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	}
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
-	if (entry && settings.watch_execs && exec_judge(slot))
+	if (entry && settings.watch_execs && exec_judge(slot, old_pid))
 		emit(slot, scratch->rec.op.flags & (OP_ACTED | OP_HELD));
 	scratch_release(slot);
 	if (settings.inspect_maps)

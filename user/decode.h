@@ -83,6 +83,15 @@ static inline __u32 event_op_flags(const struct event *event)
 	return event->head.kind == RECORD_SQL ? event->sql.flags : event->op.flags;
 }
 
+/*
+ * Is it the second record of a call that was held, of how that ended? A call through libc that is denied has two, too, and
+ * is told of by the second alone.
+ */
+static inline bool event_ends_hold(const struct event *event)
+{
+	return (event_op_flags(event) & (OP_HELD_BEFORE | OP_CONSULT)) == OP_HELD_BEFORE;
+}
+
 /* enum op of RECORD_OP or RECORD_SQL. */
 static inline enum op event_op(const struct event *event)
 {

@@ -123,6 +123,18 @@ static int act_resume(const struct actor *actor, void *userdata)
 	return error;
 }
 
+/*
+ * A program and its libraries are several files, and one stop serves several records: by the second the process may
+ * stand at a call already, so that all of its threads are looked at.
+ */
+static int resume_mapped(struct engine *engine, const struct actor *actor)
+{
+	struct actor all = *actor;
+
+	all.tid = 0;
+	return act_resume(&all, engine);
+}
+
 static int act_grant(const struct grant_key *key, const struct grant *grant, void *userdata)
 {
 	struct engine *engine = userdata;
@@ -181,7 +193,7 @@ static void act_mapped(const struct event *event, void *userdata)
 	/* A program that is held at its start maps its libraries all the same. */
 	if (!event->map.ino) {
 		if (!holds_waits(pipeline_holds(engine->pipeline), &actor->process))
-			act_resume(actor, engine);
+			resume_mapped(engine, actor);
 		return;
 	}
 	error = libpq_inspect_process(engine->libraries, (pid_t)actor->process.pid, &wanted, probe_library, engine);
@@ -191,7 +203,7 @@ static void act_mapped(const struct event *event, void *userdata)
 	if (!error)
 		guard_inspected(engine->guard, &event->map);
 	if (event->map.flags & MAP_STOPPED && !holds_waits(pipeline_holds(engine->pipeline), &actor->process))
-		act_resume(actor, engine);
+		resume_mapped(engine, actor);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -1046,17 +1058,15 @@ static int take_one_held(const void *record, size_t size, void *userdata)
 static void let_go_inspected(uint32_t pid, void *userdata)
 {
 	struct engine *engine = userdata;
-	struct actor actor = {.tid = pid};
+	struct actor actor = {};
 	struct session_id session;
 
 	if (guard_find_task(engine->guard, pid, &actor.process, &session) ||
 	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_stands(engine->guard, pid, pid) ||
 	    holds_waits(pipeline_holds(engine->pipeline), &actor.process))
 		return;
-	guard_set_traced(engine->guard, pid);
-	if (resume_call(&actor, stands, engine))
+	if (act_resume(&actor, engine))
 		log_warning("process %u was stopped to look through what it mapped, and cannot be let go on", pid);
-	guard_set_traced(engine->guard, 0);
 }
 
 /* What stands stopped from the time of another daemon. */

@@ -981,6 +981,8 @@ static void add_enforcement(struct buffer *buffer, const struct op_report *repor
 			    flags & (OP_ACTED | OP_HELD) || report->acted ? ",\"acted\":true" : ",\"acted\":false");
 	if (flags & OP_JUDGED_LATE)
 		add_literal(buffer, ",\"late\":true");
+	if (!event_ends_hold(report->event))
+		flags &= ~(uint32_t)OP_HELD_BEFORE;
 	add_flags(buffer, ",\"notes\":[", flags, op_notes, ARRAY_SIZE(op_notes));
 }
 

@@ -408,7 +408,7 @@ static void committed(struct journal *journal)
 	size_t bytes = 0;
 
 	chunks_free(&journal->written, &bytes);
-	journal->oldest = 0;
+	journal->oldest = journal->pending.first ? now_ns() : 0;
 	pthread_mutex_lock(&journal->lock);
 	journal->waiting -= bytes;
 	journal->state.committed = journal->state.items;
@@ -494,7 +494,7 @@ static bool is_full(struct journal *journal)
 	return full;
 }
 
-static int write_pending(struct journal *journal)
+static int write_pending(struct journal *journal, uint64_t window)
 {
 	while (journal->pending.first) {
 		int error = 0;
@@ -507,6 +507,9 @@ static int write_pending(struct journal *journal)
 			return error;
 		journal->pending.first->rotate = false;
 		error = write_block(journal);
+		/* In a flood there is always more to write: the window is kept all the same. */
+		if (!error && now_ns() >= journal->oldest + window)
+			error = commit(journal);
 		if (error)
 			return error;
 	}
@@ -616,7 +619,7 @@ static struct turn take_turn(struct journal *journal)
 static int do_turn(struct journal *journal, const struct turn *turn)
 {
 	uint64_t now;
-	int error = write_pending(journal);
+	int error = write_pending(journal, turn->window);
 
 	now = now_ns();
 	if (!error && journal->written.first && (turn->urgent || turn->stop || now >= journal->oldest + turn->window))

@@ -192,7 +192,7 @@ static void count_op(struct pipeline *pipeline, const struct event *event, struc
 {
 	enum op op = event_op(event);
 
-	if (!(event_op_flags(event) & OP_HELD_BEFORE)) {
+	if (!event_ends_hold(event)) {
 		pipeline->counts.ops[op] += 1;
 		pipeline->counts.verdicts[verdict] += 1;
 		pipeline->counts.by_op[op][verdict] += 1;

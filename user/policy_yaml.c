@@ -235,7 +235,7 @@ static int read_scalar(struct reader *reader, const yaml_event_t *event, struct 
 {
 	_cleanup_(cleanup_tree) struct yaml_node *node = NULL;
 	size_t length = event->data.scalar.length;
-	const char *at = byte_of_mark(reader, event->start_mark);
+	const char *at = byte_of_mark(reader, event->start_mark), *end = reader->text + reader->length;
 	int r;
 
 	if (memchr(event->data.scalar.value, 0, length))
@@ -249,10 +249,10 @@ static int read_scalar(struct reader *reader, const yaml_event_t *event, struct 
 	node->length = length;
 	node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
 	node->text_column += node->quoted;
-	if (at)
-		at += node->quoted;
-	node->verbatim =
-		at && length <= (size_t)(reader->text + reader->length - at) && !memcmp(at, node->text, length);
+	/* Where lines are counted otherwise than by us (see find_lines), a place may be the end of the text. */
+	if (at && node->quoted)
+		at = at < end ? at + 1 : NULL;
+	node->verbatim = at && length <= (size_t)(end - at) && !memcmp(at, node->text, length);
 	*ret = take_pointer(node);
 	return 0;
 }

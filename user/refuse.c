@@ -481,7 +481,7 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
 			    .stands = stands,
 			    .userdata = userdata};
 
-	if (!stands || !has_other_threads(actor))
+	if (!stands || (actor->tid && !has_other_threads(actor)))
 		return action_signal(&actor->process, SIGCONT);
 	return do_job(&call, NULL);
 }

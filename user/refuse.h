@@ -16,7 +16,8 @@ typedef bool (*stands_fn)(uint32_t pid, uint32_t tid, void *userdata);
 /*
  * resume_call - lets the process go on with the call that the thread was stopped at
  *
- * It stays stopped where `stands` says so of another thread; the answer to that one then lets it go. -ESRCH: it is gone.
+ * It stays stopped where `stands` says so of another thread (with a thread of 0, of any); the answer to that one then lets
+ * it go. -ESRCH: it is gone.
  */
 int resume_call(const struct actor *actor, stands_fn stands, void *userdata);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "replay_internal.h"
 
+#include "judge.h"
+
 #define SQL_TIMEOUT 10000 /* milliseconds: what was parsed in time then is to be parsed now, on a busy machine, too */
 
 /* --- answers that the recorded machine gave --- */
@@ -187,12 +189,19 @@ static bool alike(struct decision a, struct decision b)
 /* The kernel's part is compared first: where it differs, what userspace made of it does not count. */
 static void compare(const struct pipeline_judgement *judgement, struct replay_operation *operation)
 {
-	bool own = event_op_flags(judgement->event) & (OP_SELF | OP_HELD_BEFORE);
+	const struct event *event = judgement->event;
+	bool own = event_op_flags(event) & OP_SELF || event_ends_hold(event), compared = judgement->compared;
+	struct decision here = judgement->here;
 
-	operation->compared = judgement->compared || own;
-	if (judgement->compared && !alike(judgement->recorded, judgement->here)) {
+	/* Of a denied call through libc the pipeline compares the first record, and tells the second. */
+	if (!compared && !own && judgement->policy && event->head.kind == RECORD_OP) {
+		here = judge_op(judgement->policy, event, NULL);
+		compared = true;
+	}
+	operation->compared = compared || own;
+	if (compared && !alike(judgement->recorded, here)) {
 		operation->recorded = judgement->recorded;
-		operation->computed = judgement->here;
+		operation->computed = here;
 	} else {
 		operation->computed = judgement->decision;
 	}
@@ -208,7 +217,7 @@ static const char *recorded_rule(const struct pipeline_judgement *judgement, str
 
 static void count(struct replay *replay, const struct replay_operation *operation)
 {
-	if (!(event_op_flags(operation->judgement->event) & OP_HELD_BEFORE))
+	if (!event_ends_hold(operation->judgement->event))
 		replay->summary.ops += 1;
 	if (!operation->compared)
 		replay->summary.not_compared += 1;
@@ -219,12 +228,13 @@ static void count(struct replay *replay, const struct replay_operation *operatio
 static int judge_trial(struct replay *replay, struct replay_operation *operation, struct trial_answer *answer)
 {
 	const struct pipeline_judgement *judgement = operation->judgement;
+	struct trial *trial = replay->options->trial;
 	int error;
 
-	/* The second record of one call asks nothing new. */
-	if (!replay->options->trial || event_op_flags(judgement->event) & OP_HELD_BEFORE)
+	if (!trial)
 		return 0;
-	error = trial_judge(replay->options->trial, judgement, replay->registry, answer);
+	error = event_ends_hold(judgement->event) ? trial_end(trial, judgement, replay->registry, answer)
+						  : trial_judge(trial, judgement, replay->registry, answer);
 	if (error)
 		return error;
 	operation->trial = answer;

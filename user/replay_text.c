@@ -8,13 +8,19 @@
 
 /* --- sums --- */
 
+/* The second record of a call that was held: of how it ended. */
+static bool is_end(const struct replay_operation *operation)
+{
+	return event_ends_hold(operation->judgement->event);
+}
+
 /* Rules are compared by name: another policy numbers them otherwise. */
 bool trial_differs(const struct replay_operation *operation, const struct policy *policy)
 {
 	const struct trial_answer *answer = operation->trial;
 	const char *rule;
 
-	if (!answer)
+	if (!answer || is_end(operation))
 		return false;
 	rule = policy_rule_name(policy, answer->decision.rule);
 	if (event_op_flags(operation->judgement->event) & OP_SELF)
@@ -31,24 +37,26 @@ static void add(struct trial_sum *sum, const struct replay_operation *operation,
 }
 
 /* The end of a call that was held: it was counted as held before. */
-static void end_held(struct trial_sums *sums, const struct replay_operation *operation)
+static void end_held(struct trial_sum sums[OUTCOME_COUNT], const struct replay_operation *operation,
+		     enum outcome outcome)
 {
-	struct trial_sum *held = &sums->recorded[OUTCOME_HELD];
+	struct trial_sum *held = &sums[OUTCOME_HELD];
 
-	if (!held->ops)
+	if (!held->ops || outcome == OUTCOME_HELD)
 		return;
 	held->ops -= 1;
 	held->files -= MIN(held->files, operation->files);
 	held->bytes -= MIN(held->bytes, operation->bytes);
-	add(&sums->recorded[operation->outcome], operation, operation->outcome != OUTCOME_NOTHING);
+	add(&sums[outcome], operation, outcome != OUTCOME_NOTHING);
 }
 
 void trial_sums_add(struct trial_sums *sums, const struct replay_operation *operation, const struct policy *policy)
 {
 	const struct trial_answer *answer = operation->trial;
 
-	if (!answer) {
-		end_held(sums, operation);
+	if (is_end(operation)) {
+		end_held(sums->recorded, operation, operation->outcome);
+		end_held(sums->other, operation, answer->outcome);
 		return;
 	}
 	add(&sums->recorded[operation->outcome], operation, operation->outcome != OUTCOME_NOTHING);

@@ -363,8 +363,14 @@ static void add_statement(struct report *report, const struct told_op *op, const
 static void count_op(struct report *report, const struct told_op *op, const json_t *event,
 		     struct report_session *session, struct report_process *process)
 {
-	if (op->again)
+	/* What was held has come to its end. */
+	if (op->again) {
+		if (report->by_fate[FATE_HELD]) {
+			report->by_fate[FATE_HELD]--;
+			report->by_fate[op->fate]++;
+		}
 		return;
+	}
 	report->ops++;
 	report->by_fate[op->fate]++;
 	report->unenforced += op->enforced && streq(op->enforced, "failed");

@@ -938,7 +938,7 @@ void session_count(struct session *session, const struct event *event, enum verd
 	struct session_totals *totals = &session->totals;
 	uint64_t files, bytes;
 
-	if (!(event_op_flags(event) & OP_HELD_BEFORE)) {
+	if (!event_ends_hold(event)) {
 		totals->ops[event_op(event)]++;
 		if (verdict < VERDICT_COUNT)
 			totals->verdicts[verdict]++;

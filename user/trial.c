@@ -388,18 +388,20 @@ static int count_rates(struct trial *trial, const struct event *event, struct ru
 	return 0;
 }
 
+/* `counts`: for rates. */
 static int judge_file(struct trial *trial, const struct agent_registry *recorded, const struct event *event,
-		      struct decision *ret_decision)
+		      bool counts, struct decision *ret_decision)
 {
 	struct event copy = *event;
-	int error;
+	int error = 0;
 
 	copy.op.agent = own_agent(trial, recorded, event->op.agent);
 	copy.op.rate = (struct rule_set){};
 	copy.op.args_rules = (struct rule_set){};
 	if (event->op.op == OP_EXEC)
 		copy.op.args_rules = rules_for_args(trial->policy, event_text(event, event->op.args));
-	error = count_rates(trial, &copy, &copy.op.rate);
+	if (counts)
+		error = count_rates(trial, &copy, &copy.op.rate);
 	if (!error)
 		*ret_decision = judge_op(trial->policy, &copy, NULL);
 	return error;
@@ -431,7 +433,7 @@ int trial_judge(struct trial *trial, const struct pipeline_judgement *judgement,
 	/* Whatever a policy says, the guard's own files stay. */
 	if (!(event_op_flags(event) & OP_SELF)) {
 		error = judgement->sql ? judge_statement(trial, recorded, event, judgement->sql, &answer.decision)
-				       : judge_file(trial, recorded, event, &answer.decision);
+				       : judge_file(trial, recorded, event, true, &answer.decision);
 		answer.outcome = outcome_under(trial, judgement, answer.decision);
 	}
 	if (!error && is_killed(trial, event_actor(event)))
@@ -441,4 +443,20 @@ int trial_judge(struct trial *trial, const struct pipeline_judgement *judgement,
 	if (!error)
 		*ret_answer = answer;
 	return error;
+}
+
+int trial_end(struct trial *trial, const struct pipeline_judgement *judgement, const struct agent_registry *recorded,
+	      struct trial_answer *ret_answer)
+{
+	struct trial_answer answer = {.outcome = OUTCOME_HELD};
+	int error = 0;
+
+	if (judgement->event->head.kind == RECORD_OP)
+		error = judge_file(trial, recorded, judgement->event, false, &answer.decision);
+	if (error)
+		return error;
+	if (asks_the_same(trial, judgement, answer.decision))
+		answer.outcome = outcome_of(judgement->event, judgement->decision);
+	*ret_answer = answer;
+	return 0;
 }

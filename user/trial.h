@@ -53,6 +53,13 @@ struct trial_answer {
 int trial_judge(struct trial *trial, const struct pipeline_judgement *judgement, const struct agent_registry *recorded,
 		struct trial_answer *ret_answer);
 
+/*
+ * The end of a call that was held (OP_HELD_BEFORE), which counts for nothing again: what became of it where this policy
+ * asked the same, else OUTCOME_HELD.
+ */
+int trial_end(struct trial *trial, const struct pipeline_judgement *judgement, const struct agent_registry *recorded,
+	      struct trial_answer *ret_answer);
+
 /* What else happens: forks and ends of processes and sessions, which bear on who would be alive. */
 void trial_record(struct trial *trial, const struct record *record, size_t length);
 void trial_session_ended(struct trial *trial, const struct session_id *session);

@@ -110,6 +110,12 @@ static int call_unlink(int i)
 	return unlinkat(AT_FDCWD, names[i], 0);
 }
 
+/* Where somebody refuses it. */
+static int call_refused(int i)
+{
+	return !unlinkat(AT_FDCWD, names[i], 0) || errno != EPERM;
+}
+
 static int call_noent(int i)
 {
 	(void)i;
@@ -130,12 +136,11 @@ static const struct call {
 	const char *name;
 	void (*prepare)(void);
 	int (*call)(int i);
+	bool only_named; /* not among those that are measured where none is named */
 } calls[] = {
-	{"getppid", NULL, call_getppid},
-	{"noent", NULL, call_noent},
-	{"unlink", prepare_files, call_unlink},
-	{"rename", prepare_one, call_rename},
-	{"ftruncate", prepare_long, call_ftruncate},
+	{"getppid", NULL, call_getppid, false},	       {"noent", NULL, call_noent, false},
+	{"unlink", prepare_files, call_unlink, false}, {"refused", prepare_files, call_refused, true},
+	{"rename", prepare_one, call_rename, false},   {"ftruncate", prepare_long, call_ftruncate, false},
 };
 
 static int compare(const void *a, const void *b)
@@ -172,12 +177,12 @@ static double median_cost(const struct call *call)
 	return (double)costs[BATCHES / 2] / BATCH;
 }
 
-static bool is_wanted(const char *name, char **wanted)
+static bool is_wanted(const struct call *call, char **wanted)
 {
 	if (!*wanted)
-		return true;
+		return !call->only_named;
 	for (; *wanted; wanted++)
-		if (!strcmp(*wanted, name))
+		if (!strcmp(*wanted, call->name))
 			return true;
 	return false;
 }
@@ -186,7 +191,7 @@ static int run_calls(const char *context, char **wanted)
 {
 	prepare_names();
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
-		if (!is_wanted(calls[i].name, wanted))
+		if (!is_wanted(&calls[i], wanted))
 			continue;
 		median_cost(&calls[i]); /* caches of the kernel fill */
 		printf("%s %s %.1f\n", context, calls[i].name, median_cost(&calls[i]));

@@ -33,6 +33,13 @@ int BPF_PROG(lsm_empty, struct path *dir, struct dentry *dentry, int ret)
 	return 0;
 }
 
+/* The least that a refusal can be: of every unlink in the machine, so only for a machine that has nothing else to do. */
+SEC("lsm/path_unlink")
+int BPF_PROG(lsm_refuse, struct path *dir, struct dentry *dentry, int ret)
+{
+	return -1; /* -EPERM */
+}
+
 SEC("tp/syscalls/sys_enter_unlinkat")
 int tp_empty(struct trace_event_raw_sys_enter *ctx)
 {

@@ -173,6 +173,7 @@ static void run_scene_deny(struct live *live)
 	expect_text(event, "answer", "deny");
 	expect_number(event, "by.uid", 0);
 	event = json_array_get(events_of_kind(live, "session", "change", "end"), 0);
+	expect_number(event, "totals.ops.unlink", 3 * FILES + 3);
 	expect_number(event, "totals.files_spared", 3 * FILES);
 	expect_number(event, "totals.files_lost", has_results(live, "unlink") ? 3 : 0);
 }

@@ -23,10 +23,10 @@
 #define HEAVY_SECONDS 900
 #define START_SECONDS 120
 
-static const struct row *const tables[] = {call_rows,  uprobe_rows, path_rows,	 rule_rows,    session_rows,
-					   agent_rows, hold_rows,   daemon_rows, evasion_rows, own_rows};
+static const struct row *const tables[] = {call_rows, uprobe_rows, path_rows,	 rule_rows, session_rows, agent_rows,
+					   hold_rows, daemon_rows, evasion_rows, own_rows,  table_rows};
 static const struct actor *const actors[] = {call_actors, uprobe_actors, path_actors,	 rule_actors, session_actors,
-					     hold_actors, daemon_actors, evasion_actors, own_actors};
+					     hold_actors, daemon_actors, evasion_actors, own_actors,  table_actors};
 
 struct options {
 	const char *tier;
@@ -213,6 +213,8 @@ static const char shared_policy[] =
 	"  - {name: ask, op: [delete, rename, truncate, overwrite], path: [\"%1$s/*/ask/**\"], action: hold, "
 	"timeout: 120s, message: \"Ask first.\"}\n"
 	"  - {name: ask-short, op: [delete], path: [\"%1$s/*/short/**\"], action: hold, timeout: 2s, lease: 60s}\n"
+	"  - {name: ask-soon, op: [delete, rename, truncate, overwrite], path: [\"%1$s/*/soon/**\"], action: hold, "
+	"timeout: 1s}\n"
 	"  - {name: ask-many, op: [delete], path: [\"%1$s/*/many/**\"], rate: 3/5s, action: hold, timeout: 120s}\n"
 	"  - {name: order-first, op: [delete], path: [\"%1$s/*/order/a*\"], action: allow}\n"
 	"  - {name: order-second, op: [delete], path: [\"%1$s/*/order/**\"], action: alert}\n"

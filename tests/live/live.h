@@ -90,9 +90,9 @@ struct outcome {
 };
 
 extern const struct row call_rows[], uprobe_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[],
-	daemon_rows[], evasion_rows[], own_rows[];
+	daemon_rows[], evasion_rows[], own_rows[], table_rows[];
 extern const struct actor call_actors[], uprobe_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[],
-	daemon_actors[], evasion_actors[], own_actors[];
+	daemon_actors[], evasion_actors[], own_actors[], table_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -426,6 +426,62 @@ static void test_forged(void **state)
 	assert_int_equal(check.faults, 0);
 }
 
+/* The same segment with one byte of its records changed, and everything that needs no key made right again. */
+static void forge(const char *path)
+{
+	static char bytes[65536];
+	size_t length = read_file(path, bytes, sizeof(bytes)), at;
+	uint8_t chain[JOURNAL_CHAIN_BYTES], was[JOURNAL_CHAIN_BYTES];
+	struct journal_header header;
+
+	memcpy(&header, bytes, sizeof(header));
+	at = header.size;
+	journal_hash((struct span){bytes, at}, (struct span){NULL, 0}, (struct span){NULL, 0}, chain);
+	memcpy(was, chain, sizeof(was));
+	while (at < length) {
+		struct journal_block block;
+		char *payload = bytes + at + sizeof(block), *found;
+
+		memcpy(&block, bytes + at, sizeof(block));
+		found = memmem(payload, block.stored, was, sizeof(was));
+		if (block.kind == JOURNAL_BLOCK_ITEMS)
+			payload[block.stored - 1] ^= 1;
+		else if (found)
+			memcpy(found, chain, sizeof(chain));
+		block.payload_crc = journal_crc(payload, block.stored);
+		block.head_crc = journal_crc(&block, offsetof(struct journal_block, head_crc));
+		memcpy(bytes + at, &block, sizeof(block));
+		journal_hash((struct span){(char *)chain, sizeof(chain)}, (struct span){bytes + at, sizeof(block)},
+			     (struct span){payload, block.stored}, chain);
+		memcpy(was, payload + block.stored, sizeof(was));
+		memcpy(payload + block.stored, chain, sizeof(chain));
+		at += sizeof(block) + block.stored + JOURNAL_CHAIN_BYTES;
+	}
+	write_file(path, bytes, length);
+}
+
+static void test_forged_chain(void **state)
+{
+	_cleanup_scratch_ struct scratch scratch;
+	struct journal_check check;
+	struct journal *journal;
+	char path[128];
+
+	(void)state;
+	scratch_new(&scratch);
+	journal = open_journal(&scratch, NULL);
+	write_records(journal, 0, 10);
+	journal_free(journal);
+	segment_path(&scratch, 1, path);
+	forge(path);
+	assert_int_equal(journal_verify(scratch.journal, NULL, NULL, NULL, &check), 0);
+	/* The Adler-32 of the changed stream gives it away before; the head has to, too. */
+	assert_int_equal(check.faults, 2);
+	assert_int_equal(check.fault.kind, JOURNAL_FAULT_ITEM);
+	assert_int_equal(check.signed_items, 0);
+	assert_int_equal(check.signed_heads, 1);
+}
+
 static void test_missing_segments(void **state)
 {
 	_cleanup_scratch_ struct scratch scratch;
@@ -605,7 +661,7 @@ static bool mount_small(const struct scratch *scratch)
 {
 	assert_int_equal(mkdir(scratch->journal, 0700), 0);
 	return !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
-	       !mount("tmpfs", scratch->journal, "tmpfs", 0, "size=256k");
+	       !mount("tmpfs", scratch->journal, "tmpfs", 0, "size=768k");
 }
 
 /* Texts that zlib cannot make smaller. */
@@ -622,14 +678,29 @@ static void put_noise(struct journal *journal, uint32_t *seed)
 	journal_end(journal);
 }
 
+static uint64_t count_reviews(const char *path)
+{
+	_cleanup_journal_reader_ struct journal_reader *reader = NULL;
+	struct journal_item item;
+	uint64_t count = 0;
+
+	assert_int_equal(journal_open(path, &reader, NULL), 0);
+	for (int result; (result = journal_next(reader, &item));)
+		count += result > 0 && item.kind == JOURNAL_REVIEW;
+	return count;
+}
+
+#define NOISES 600
+
 static void fill_disk(struct journal *journal, struct journal_state *ret_state)
 {
 	uint32_t seed = 1;
 
-	for (int i = 0; i < 400; i++) {
+	for (int i = 0; i < NOISES; i++) {
 		put_noise(journal, &seed);
-		journal_push(journal, true);
-		if (i % 40 == 0)
+		/* Several blocks between two syncs: the disk is full in the middle of them. */
+		journal_push(journal, i > NOISES / 2);
+		if (i > NOISES / 2 && i % 40 == 0)
 			nanosleep(&(struct timespec){.tv_nsec = 50 * NSEC_PER_MSEC}, NULL);
 	}
 	journal_get_state(journal, ret_state);
@@ -638,7 +709,7 @@ static void fill_disk(struct journal *journal, struct journal_state *ret_state)
 static void test_full_disk(void **state)
 {
 	_cleanup_scratch_ struct scratch scratch;
-	struct journal_options options = {.memory = 512 << 10};
+	struct journal_options options = {.memory = 1536 << 10, .limits.window = NSEC_PER_SEC};
 	struct journal_state now;
 	struct journal_check check;
 	struct journal *journal;
@@ -678,6 +749,7 @@ static void test_full_disk(void **state)
 	assert_int_equal(check.faults, 0);
 	assert_int_equal(check.items, now.items);
 	assert_int_equal(check.lost, now.lost);
+	assert_int_equal(count_reviews(scratch.journal) + now.lost, NOISES);
 	assert_int_equal(umount2(scratch.journal, MNT_DETACH), 0);
 }
 
@@ -718,12 +790,13 @@ static void write_seeds(const char *directory)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_roundtrip),    cmocka_unit_test(test_window),
-		cmocka_unit_test(test_access),	     cmocka_unit_test(test_continues),
-		cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_each_byte),
-		cmocka_unit_test(test_forged),	     cmocka_unit_test(test_missing_segments),
-		cmocka_unit_test(test_versions),     cmocka_unit_test(test_rotation),
-		cmocka_unit_test(test_cap),	     cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_roundtrip),	 cmocka_unit_test(test_window),
+		cmocka_unit_test(test_access),		 cmocka_unit_test(test_continues),
+		cmocka_unit_test(test_cut_anywhere),	 cmocka_unit_test(test_each_byte),
+		cmocka_unit_test(test_forged),		 cmocka_unit_test(test_forged_chain),
+		cmocka_unit_test(test_missing_segments), cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_rotation),	 cmocka_unit_test(test_cap),
+		cmocka_unit_test(test_full_disk),
 	};
 
 	if (argc == 3 && streq(argv[1], "--seeds")) {

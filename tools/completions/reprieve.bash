@@ -9,6 +9,7 @@ _reprieve_value() {
 	case $1 in
 	--op) _reprieve_words "unlink rmdir delete rename truncate overwrite rawwrite sql exec" ;;
 	--verdict) _reprieve_words "allow alert hold deny kill" ;;
+	--format) _reprieve_words "jsonl csv sqlite ocsf" ;;
 	--color) _reprieve_words "auto always never" ;;
 	--workspace | --journal) COMPREPLY=($(compgen -d -- "$current")) ;;
 	--policy | --socket | --path | --new-path) COMPREPLY=($(compgen -f -- "$current")) ;;
@@ -32,11 +33,11 @@ _reprieve() {
 	[[ $current == = ]] && current=
 	[[ $previous == = ]] && previous=${COMP_WORDS[COMP_CWORD - 2]}
 	if [[ $COMP_CWORD -eq 1 ]]; then
-		_reprieve_words "run daemon watch status sessions pending approve deny review release policy doctor help --help --version"
+		_reprieve_words "run daemon watch status sessions pending approve deny review release replay report export verify policy doctor help --help --version"
 	elif [[ ${words[0]} == policy && $COMP_CWORD -eq 2 ]]; then
 		_reprieve_words "check show test help"
 	elif [[ ${words[0]} == help ]]; then
-		_reprieve_words "run daemon watch status sessions pending approve deny review release policy doctor"
+		_reprieve_words "run daemon watch status sessions pending approve deny review release replay report export verify policy doctor"
 	elif _reprieve_value "$previous"; then
 		:
 	elif [[ ${words[0]} == approve || ${words[0]} == deny ]] && [[ $current != -* ]]; then
