@@ -52,14 +52,6 @@ struct engine {
 	uint32_t generation;
 };
 
-static uint64_t now_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static struct clock current_clock(void)
 {
 	return (struct clock){(int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME))};
