@@ -223,11 +223,11 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 	return error;
 }
 
-static void act_decided(const struct event *event, const struct pipeline_outcome *outcome, void *userdata)
+static void act_judged(const struct pipeline_judgement *judgement, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	if (journal_put_outcome(engine->journal, event, outcome))
+	if (journal_put_judgement(engine->journal, judgement))
 		engine->journal_urgent = true;
 }
 
@@ -873,7 +873,7 @@ static int open_pipeline(struct engine *engine)
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
 					   .session_begun = act_session_begun,
-					   .decided = act_decided,
+					   .judged = act_judged,
 					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
