@@ -63,14 +63,6 @@ struct kube_holds {
 	uint64_t told_at;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static void work_after(struct kube_holds *objects, uint64_t ns)
 {
 	sd_event_source_set_time_relative(objects->timer, ns / 1000);
@@ -119,7 +111,7 @@ static struct object *add_object(struct kube_holds *objects)
 
 	if (!object)
 		return NULL;
-	object->began = now_ns();
+	object->began = now_ns(CLOCK_BOOTTIME);
 	object->owner = objects;
 	object->next = objects->objects;
 	objects->objects = object;
@@ -157,7 +149,7 @@ static json_t *time_now(const struct kube_holds *objects)
 {
 	_cleanup_buffer_ struct buffer text = {};
 
-	json_add_time(&text, clock_real_ns(objects->options.clock, now_ns()));
+	json_add_time(&text, clock_real_ns(objects->options.clock, now_ns(CLOCK_BOOTTIME)));
 	return text.error ? NULL : json_stringn(text.data, text.length);
 }
 
@@ -176,7 +168,7 @@ static void set_phase(struct object *object, const char *phase)
 	set_text(&object->phase, phase);
 	set_field(object, "phase", phase);
 	if (!open && !object->delete_at) {
-		object->delete_at = now_ns() + KEEP_NS;
+		object->delete_at = now_ns(CLOCK_BOOTTIME) + KEEP_NS;
 		json_object_set_new(object->status, "endedAt", time_now(objects));
 	}
 	objects->open -= object->open;
@@ -218,7 +210,7 @@ static void name_pod(const struct hold *hold, json_t *status)
 static void set_status(struct object *object, const struct hold *hold)
 {
 	struct kube_holds *objects = object->owner;
-	json_t *told = hold_json(hold, objects->options.clock, now_ns());
+	json_t *told = hold_json(hold, objects->options.clock, now_ns(CLOCK_BOOTTIME));
 	json_t *status = told ? kube_hold_status(told, objects->node) : NULL;
 
 	json_decref(told);
@@ -265,7 +257,7 @@ static bool make_room(struct kube_holds *objects)
 		if (object->delete_at && (!oldest || object->delete_at < oldest->delete_at))
 			oldest = object;
 	if (oldest)
-		oldest->delete_at = MIN(oldest->delete_at, now_ns());
+		oldest->delete_at = MIN(oldest->delete_at, now_ns(CLOCK_BOOTTIME));
 	return false;
 }
 
@@ -295,7 +287,7 @@ static struct object *follow(struct kube_holds *objects, const struct hold *hold
 	if (!object)
 		return NULL;
 	object->number = hold->number;
-	object->due = now_ns() + STAKE_WAIT_NS;
+	object->due = now_ns(CLOCK_BOOTTIME) + STAKE_WAIT_NS;
 	return object;
 }
 
@@ -313,7 +305,7 @@ void kube_holds_changed(struct kube_holds *objects, const struct hold *hold, con
 	set_status(object, hold);
 	/* Of what is no file nothing is counted. */
 	if (!object->uid && !object->failures && (streq(change, "stake") || hold->op == OP_SQL || hold->op == OP_EXEC))
-		object->due = now_ns();
+		object->due = now_ns(CLOCK_BOOTTIME);
 	work_after(objects, 0);
 }
 
@@ -492,7 +484,7 @@ static bool set_identity(struct object *object, const char *space, const char *n
 static uint64_t deletion_of(const struct kube_holds *objects, const json_t *told)
 {
 	const char *text = member(told, "status", "endedAt");
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 	struct tm date = {};
 	int64_t age;
 
@@ -566,7 +558,7 @@ static int on_item(const json_t *told, void *userdata)
 static void lost(struct object *object)
 {
 	set_text(&object->uid, NULL);
-	object->due = now_ns() + RETRY_MIN_NS;
+	object->due = now_ns(CLOCK_BOOTTIME) + RETRY_MIN_NS;
 	work_after(object->owner, RETRY_MIN_NS);
 	if (!object->open && !object->busy)
 		drop_object(object);
@@ -585,7 +577,7 @@ static void on_removed(const json_t *told, void *userdata)
 static void on_begin(void *userdata)
 {
 	struct kube_holds *objects = userdata;
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 
 	for (struct object *object = objects->objects; object; object = object->next)
 		object->listed = !object->uid || object->busy || now - object->created < LIST_LAG_NS;
@@ -598,7 +590,7 @@ static void on_end(void *userdata)
 	objects->synced = true;
 	for (struct object *object = objects->objects, *next; object; object = next) {
 		next = object->next;
-		object->due = object->failures ? now_ns() : object->due;
+		object->due = object->failures ? now_ns(CLOCK_BOOTTIME) : object->due;
 		if (!object->listed)
 			lost(object);
 	}
@@ -619,10 +611,11 @@ static void tell_problem(struct kube_holds *objects, const char *what, const str
 	objects->failures++;
 	snprintf(text, sizeof(text), "%s: %s%s", what, answer->error ? answer->error : "?", hint);
 	set_text(&objects->error, text);
-	if (objects->told_error && streq(objects->told_error, text) && now_ns() - objects->told_at < TELL_AGAIN_NS)
+	if (objects->told_error && streq(objects->told_error, text) &&
+	    now_ns(CLOCK_BOOTTIME) - objects->told_at < TELL_AGAIN_NS)
 		return;
 	set_text(&objects->told_error, text);
-	objects->told_at = now_ns();
+	objects->told_at = now_ns(CLOCK_BOOTTIME);
 	log_warning("holds as objects of Kubernetes: %s; the holds themselves are answered as ever", text);
 }
 
@@ -637,7 +630,7 @@ static void try_again(struct object *object)
 	uint64_t wait = RETRY_MIN_NS << MIN(object->failures, 8u);
 
 	wait = MIN(wait, RETRY_MAX_NS);
-	object->due = now_ns() + wait / 2 + (uint64_t)random() % (wait / 2);
+	object->due = now_ns(CLOCK_BOOTTIME) + wait / 2 + (uint64_t)random() % (wait / 2);
 	object->failures++;
 }
 
@@ -660,7 +653,7 @@ static void on_created(const struct kube_answer *answer, void *userdata)
 	if (!answer->error && uid && set_text(&object->uid, uid)) {
 		object->owner->created++;
 		object->told = 0;
-		object->created = now_ns();
+		object->created = now_ns(CLOCK_BOOTTIME);
 		went_well(object);
 		if (seen && streq(member(seen, "metadata", "uid"), uid))
 			take_spec(object, seen);
@@ -754,7 +747,7 @@ static bool settle_space(struct object *object, const struct hold *hold)
 
 	if (object->space)
 		return true;
-	if (!space && is_in_pod(hold) && now_ns() - object->began < POD_WAIT_NS)
+	if (!space && is_in_pod(hold) && now_ns(CLOCK_BOOTTIME) - object->began < POD_WAIT_NS)
 		return false;
 	space = space ? space : object->owner->own_namespace;
 	object->given_up = !space;
@@ -766,7 +759,7 @@ static void create(struct object *object)
 	const struct hold *hold = holds_find(object->owner->options.holds, object->number);
 
 	if (!hold || !settle_space(object, hold) || !name_object(object)) {
-		object->due = now_ns() + POD_LOOK_NS;
+		object->due = now_ns(CLOCK_BOOTTIME) + POD_LOOK_NS;
 		return;
 	}
 	set_status(object, hold);
@@ -825,7 +818,7 @@ static uint64_t next_step(struct object *object, uint64_t now)
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct kube_holds *objects = userdata;
-	uint64_t now = now_ns(), next = UINT64_MAX;
+	uint64_t now = now_ns(CLOCK_BOOTTIME), next = UINT64_MAX;
 
 	(void)source;
 	(void)usec;
