@@ -37,6 +37,7 @@ import test_pods  # noqa: E402
 from test_containers import Failure, cgroup_root, expect  # noqa: E402
 
 DAEMONSET = os.path.join(TOP, "tools/kubernetes/base/daemonset.yaml")
+USER = 10017
 SOCKET = "/run/reprieve/reprieve.sock"
 # Of the policy that the image is tried with: as in the cases of test_pod_agents.py, and one that a change is seen by.
 POLICY = test_pod_agents.POLICY
@@ -315,10 +316,21 @@ def case_reload(bench):
 
 
 class Linked(test_containers.Container):
-    """With the rm of this machine and the shared libc that it uses: what holds of the uprobe tier reach."""
+    """With the rm of this machine and the shared libc that it uses, which is what holds of the uprobe tier reach; as a user
+    who is not root, with files that nobody else may see."""
 
     def prepare(self, script):
         super().prepare(script)
+        config = os.path.join(self.bundle, "config.json")
+        with open(config, encoding="utf-8") as file:
+            spec = json.load(file)
+        spec["process"]["user"] = {"uid": USER, "gid": USER}
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(spec, file)
+        for path, _, names in os.walk(self.volume):
+            os.chmod(path, 0o700)
+            for name in [path] + [os.path.join(path, name) for name in names]:
+                os.chown(name, USER, USER)
         root = os.path.join(self.bundle, "rootfs")
         rm = shutil.which("rm")
         os.unlink(os.path.join(root, "bin/rm"))
