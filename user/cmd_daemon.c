@@ -17,7 +17,10 @@ struct daemon_options {
 	const char *events;
 	const char *metrics;
 	const char *pins;
-	struct pods_client_options api;
+	struct kube_api_options api;
+	const char *node;
+	const char *api_namespace;
+	bool api_verified;
 	const char *journal, *journal_key;
 	size_t ring_bytes;
 	bool observe;
@@ -33,6 +36,8 @@ enum {
 	OPTION_API,
 	OPTION_API_CA,
 	OPTION_API_TOKEN,
+	OPTION_API_NAMESPACE,
+	OPTION_API_VERIFIED,
 	OPTION_PINS,
 	OPTION_METRICS,
 	OPTION_RING,
@@ -68,6 +73,12 @@ static const struct argp_option rows[] = {
 	{"api", OPTION_API, "URL", 0, "The Kubernetes API (default: that of the cluster, where this runs in a pod)", 0},
 	{"api-ca", OPTION_API_CA, "FILE", 0, "Its certificates", 0},
 	{"api-token", OPTION_API_TOKEN, "FILE", 0, "The token to show it; read anew for each request", 0},
+	{"api-namespace", OPTION_API_NAMESPACE, "NAME", 0,
+	 "The namespace of Hold objects for sessions that are in no pod (default: the daemon's own, where it runs in one)",
+	 0},
+	{"api-verified", OPTION_API_VERIFIED, NULL, 0,
+	 "The cluster's admission policy makes spec.decidedBy of a Hold the name of who wrote it: believe it, and demand it",
+	 0},
 	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
 	{},
 };
@@ -81,6 +92,37 @@ static size_t ring_bytes_of(const char *text)
 	if (*end || !kib || kib & (kib - 1) || kib < 4 || kib > 1u << 20)
 		return 0;
 	return kib * 1024;
+}
+
+/* What concerns Kubernetes. */
+static error_t parse_api(int key, char *argument, struct argp_state *state)
+{
+	struct daemon_options *own = state->input;
+
+	switch (key) {
+	case OPTION_NODE:
+		own->node = argument;
+		return 0;
+	case OPTION_API:
+		own->api.server = argument;
+		return 0;
+	case OPTION_API_CA:
+		own->api.ca_path = argument;
+		return 0;
+	case OPTION_API_TOKEN:
+		own->api.token_path = argument;
+		return 0;
+	case OPTION_API_NAMESPACE:
+		own->api_namespace = argument;
+		if (!kube_is_name(argument))
+			argp_error(state, "--api-namespace %s: that is no namespace's name", argument);
+		return 0;
+	case OPTION_API_VERIFIED:
+		own->api_verified = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -112,18 +154,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case OPTION_PINS:
 		own->pins = argument;
 		return 0;
-	case OPTION_NODE:
-		own->api.node = argument;
-		return 0;
-	case OPTION_API:
-		own->api.server = argument;
-		return 0;
-	case OPTION_API_CA:
-		own->api.ca_path = argument;
-		return 0;
-	case OPTION_API_TOKEN:
-		own->api.token_path = argument;
-		return 0;
 	case OPTION_WATCH_POLICY:
 		own->watch_policy = true;
 		return 0;
@@ -139,7 +169,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 			argp_error(state, "--ring %s: a power of two from 4 to 1048576 is needed", argument);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_api(key, argument, state);
 	}
 }
 
@@ -264,16 +294,17 @@ static void tell_ready(struct daemon *daemon, const struct common_options *commo
 }
 
 /* As it was given, else as each pod is given it. Nowhere: no server. */
-static int find_api(struct pods_client_options *api, char **ret_server)
+static int find_api(struct daemon_options *own, char **ret_server)
 {
+	struct kube_api_options *api = &own->api;
 	bool given = api->server;
-	int error = given ? 0 : pods_client_in_cluster(api, ret_server);
+	int error = given ? 0 : kube_in_cluster(api, ret_server);
 
-	if (!api->node)
-		api->node = getenv("NODE_NAME");
+	if (!own->node)
+		own->node = getenv("NODE_NAME");
 	if (error)
 		return error == -ENOENT ? 0 : error;
-	if (pods_client_check(api) == 0)
+	if (strstr(api->server, "://") && own->node && kube_is_name(own->node))
 		return 0;
 	if (given) {
 		log_error(
@@ -298,6 +329,9 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
 					 .api = own->api,
+					 .node = own->node,
+					 .api_namespace = own->api_namespace,
+					 .api_verified = own->api_verified,
 					 .journal = own->journal,
 					 .journal_key = own->journal_key,
 					 .publish = serve_publish,
@@ -336,15 +370,17 @@ int cmd_daemon(int argc, char **argv)
 	struct daemon_options own = {};
 	struct common_options common;
 	struct daemon daemon = {};
-	_cleanup_free_ char *server = NULL;
+	_cleanup_free_ char *server = NULL, *space = NULL;
 	int code = options_parse(&spec, argc, argv, &own, &common);
 
 	if (code)
 		return code;
+	if (!own.api_namespace && kube_own_namespace(&space) == 0)
+		own.api_namespace = space;
 	code = require_root("the daemon");
 	if (code)
 		return code;
-	code = find_api(&own.api, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
+	code = find_api(&own, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
 	policy_watch_free(daemon.watch);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);

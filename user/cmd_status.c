@@ -409,6 +409,30 @@ static void print_pods(struct status *status)
 	putchar('\n');
 }
 
+/* What of the holds is to be seen in the cluster. */
+static void print_hold_objects(struct status *status)
+{
+	json_t *objects = json_object_get(status->object, "hold_objects");
+	json_t *error = json_object_get(objects, "error");
+
+	if (!objects)
+		return;
+	print_label(status, "hold objects");
+	printf("%jd, %jd of them open; %jd answered there", (intmax_t)number_of(objects, "objects"),
+	       (intmax_t)number_of(objects, "open"), (intmax_t)number_of(objects, "decided"));
+	if (number_of(objects, "skipped"))
+		printf(", %jd holds had none at first", (intmax_t)number_of(objects, "skipped"));
+	if (json_is_string(error)) {
+		paint(status, red);
+		printf("; now: ");
+		print_safe(status, json_string_value(error));
+		paint(status, plain);
+	} else if (!json_is_true(json_object_get(objects, "synced"))) {
+		printf("; not listed yet");
+	}
+	putchar('\n');
+}
+
 static void print_degraded(struct status *status)
 {
 	json_t *degraded = json_object_get(status->object, "degraded"), *sentence;
@@ -429,8 +453,8 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,  print_tiers,   print_activity,  print_losses, print_reader,   print_mismatches,
-		print_sinks, print_journal, print_libraries, print_pods,   print_degraded,
+		print_head,  print_tiers,   print_activity,  print_losses, print_reader,       print_mismatches,
+		print_sinks, print_journal, print_libraries, print_pods,   print_hold_objects, print_degraded,
 	};
 	struct status status = {object, color, 0};
 

@@ -10,6 +10,7 @@
 #include "container_state.h"
 #include "degraded.h"
 #include "journal_entries.h"
+#include "kube_holds.h"
 #include "libc.h"
 #include "libpq.h"
 #include "opts.h"
@@ -36,7 +37,9 @@ struct engine {
 	struct source_ring *source;
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
+	struct kube_api *api; /* NULL: of no cluster */
 	struct pod_agents *pods; /* NULL: nobody tells of pods */
+	struct kube_holds *objects; /* NULL: of no cluster */
 	struct libpq_set *libraries;
 	struct stakes *stakes;
 	struct libc_probes *libc;
@@ -56,14 +59,6 @@ struct engine {
 	bool blind; /* told of already */
 	uint32_t generation;
 };
-
-static uint64_t now_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 static struct clock current_clock(void)
 {
@@ -236,11 +231,11 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 	return error;
 }
 
-static void act_decided(const struct event *event, const struct pipeline_outcome *outcome, void *userdata)
+static void act_judged(const struct pipeline_judgement *judgement, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	if (journal_put_outcome(engine->journal, event, outcome))
+	if (journal_put_judgement(engine->journal, judgement))
 		engine->journal_urgent = true;
 }
 
@@ -250,6 +245,7 @@ static void act_hold_changed(const struct hold *hold, const char *change, uint64
 
 	journal_put_hold(engine->journal, hold, change, 0, now);
 	engine->journal_urgent = true;
+	kube_holds_changed(engine->objects, hold, change);
 }
 
 static int act_refuse(const struct event *event, void *userdata)
@@ -858,16 +854,78 @@ static int open_pods(struct engine *engine, sd_event *event)
 {
 	struct pod_agents_options options = {.guard = engine->guard,
 					     .cgroup_root = engine->facts.cgroup_root,
-					     .api = engine->options.api,
+					     .api = engine->api,
+					     .node = engine->options.node,
 					     .marked = pods_marked,
 					     .changed = pods_changed,
 					     .userdata = engine};
 	int error;
 
-	if (!engine->options.api.server || !engine->facts.cgroup2)
+	if (!engine->api || !engine->facts.cgroup2)
 		return 0;
 	error = pod_agents_new(event, &options, &engine->pods);
 	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+}
+
+static int object_decide(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
+			 const char *reason, void *userdata)
+{
+	return engine_decide(userdata, number, decision, by, reason);
+}
+
+static void object_refuse(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
+			  const char *why, void *userdata)
+{
+	engine_refuse_review(userdata, number, decision, by, why);
+}
+
+struct account_search {
+	const struct engine *engine;
+	const char *space, *account;
+	bool found;
+};
+
+static int match_account(struct process *process, void *userdata)
+{
+	const struct container *container = process->cgroup ? process->cgroup->container : NULL;
+	struct account_search *search = userdata;
+	const char *uid;
+
+	if (!container || !process->alive)
+		return 0;
+	uid = container->pod_uid ? container->pod_uid : container->place.pod_uid;
+	search->found = uid[0] && pod_agents_is_account(search->engine->pods, uid, search->space, search->account);
+	return search->found;
+}
+
+/* Of a pod that a selector matches, or in which a session runs. */
+static int account_is_agents(const char *space, const char *account, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct account_search search = {engine, space, account, false};
+
+	if (!pod_agents_synced(engine->pods))
+		return -EAGAIN;
+	search.found = pod_agents_is_account(engine->pods, NULL, space, account);
+	if (!search.found)
+		sessions_for_each_process(pipeline_sessions(engine->pipeline), match_account, &search);
+	return search.found;
+}
+
+static int open_objects(struct engine *engine, sd_event *event)
+{
+	struct kube_holds_options options = {.api = engine->api,
+					     .node = engine->options.node,
+					     .own_namespace = engine->options.api_namespace,
+					     .verified = engine->options.api_verified,
+					     .holds = pipeline_holds(engine->pipeline),
+					     .clock = &engine->clock,
+					     .decide = object_decide,
+					     .refuse = object_refuse,
+					     .is_agents = account_is_agents,
+					     .userdata = engine};
+
+	return engine->api ? kube_holds_new(event, &options, &engine->objects) : 0;
 }
 
 /* Agents whose exec nobody saw, and processes whose exit nobody saw: looked for like those from before the start. */
@@ -998,7 +1056,7 @@ static int open_pipeline(struct engine *engine)
 					   .name_container = act_name_container,
 					   .find_volumes = act_find_volumes,
 					   .session_begun = act_session_begun,
-					   .decided = act_decided,
+					   .judged = act_judged,
 					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
@@ -1159,8 +1217,12 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
+	if (!error && engine->options.api.server)
+		error = kube_api_new(event, &engine->options.api, &engine->api);
 	if (!error)
 		error = open_pods(engine, event);
+	if (!error)
+		error = open_objects(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -1226,7 +1288,9 @@ void engine_free(struct engine *engine)
 	sd_event_source_disable_unref(engine->tick);
 	sd_event_source_disable_unref(engine->deadline);
 	stakes_free(engine->stakes);
+	kube_holds_free(engine->objects);
 	pod_agents_free(engine->pods);
+	kube_api_free(engine->api);
 	source_ring_stop(engine->source);
 	while ((batch = engine->waiting)) {
 		engine->waiting = batch->next;
@@ -1353,6 +1417,7 @@ int engine_decide(struct engine *engine, uint32_t number, const struct hold_deci
 	int error;
 
 	journal_put_review(engine->journal, number, decision, by, reason, NULL, now);
+	kube_holds_decided_by(engine->objects, number, by);
 	error = pipeline_decide(engine->pipeline, number, decision, by, reason, now);
 	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
@@ -1597,7 +1662,7 @@ json_t *engine_status(struct engine *engine)
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
 		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o, "
-		"s:o, s:o*}",
+		"s:o, s:o*, s:o*}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -1608,7 +1673,8 @@ json_t *engine_status(struct engine *engine)
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
 		sinks_json(engine), "journal", journal_json(engine), "pods",
-		engine->pods ? pod_agents_status(engine->pods) : NULL);
+		engine->pods ? pod_agents_status(engine->pods) : NULL, "hold_objects",
+		kube_holds_status(engine->objects));
 }
 
 static int add_session_row(struct session *session, void *userdata)

@@ -291,6 +291,38 @@ bool pod_agents_describe(const struct pod_agents *agents, struct container *cont
 	return set_text(&container->name, pod_container_name(pod, container->place.id)) || news;
 }
 
+bool pod_agents_synced(const struct pod_agents *agents)
+{
+	struct kube_watch_status status = {};
+
+	if (agents)
+		pods_client_status(agents->client, &status);
+	return status.synced;
+}
+
+struct account_search {
+	const char *uid, *space, *account;
+	bool found;
+};
+
+static void match_account(const struct pod *pod, void *userdata)
+{
+	struct account_search *search = userdata;
+
+	if (search->uid ? !streq(pod->uid, search->uid) : !pod->agent)
+		return;
+	if (streq(pod->pod_namespace, search->space) && streq(pod->account, search->account))
+		search->found = true;
+}
+
+bool pod_agents_is_account(const struct pod_agents *agents, const char *uid, const char *space, const char *account)
+{
+	struct account_search search = {uid, space, account, false};
+
+	pods_for_each(agents->pods, match_account, &search);
+	return search.found;
+}
+
 static void count_agent(const struct pod *pod, void *userdata)
 {
 	*(json_int_t *)userdata += pod->agent != 0;
@@ -298,7 +330,7 @@ static void count_agent(const struct pod *pod, void *userdata)
 
 json_t *pod_agents_status(const struct pod_agents *agents)
 {
-	struct pods_client_status status;
+	struct kube_watch_status status;
 	json_int_t matched = 0;
 	struct timespec now;
 	json_t *object;
@@ -358,10 +390,10 @@ int pod_agents_new(sd_event *event, const struct pod_agents_options *options, st
 	agents->changed = options->changed;
 	agents->userdata = options->userdata;
 	agents->root = strdup(options->cgroup_root);
-	agents->node = strdup(options->api.node ? options->api.node : "");
+	agents->node = strdup(options->node);
 	r = agents->root && agents->node ? pods_new(&hooks, &agents->pods) : -ENOMEM;
 	if (r >= 0)
-		r = pods_client_new(event, &options->api, agents->pods, &agents->client);
+		r = pods_client_new(options->api, options->node, agents->pods, &agents->client);
 	if (r >= 0)
 		r = open_sources(agents, event);
 	if (r < 0) {
