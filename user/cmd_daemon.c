@@ -9,6 +9,7 @@
 #include "metrics.h"
 #include "opts.h"
 #include "pins.h"
+#include "policy_watch.h"
 #include "serve.h"
 
 struct daemon_options {
@@ -24,6 +25,7 @@ struct daemon_options {
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
+	bool watch_policy;
 	bool quiet;
 };
 
@@ -42,12 +44,15 @@ enum {
 	OPTION_OBSERVE,
 	OPTION_TRACEPOINTS,
 	OPTION_JOURNAL,
-	OPTION_JOURNAL_KEY
+	OPTION_JOURNAL_KEY,
+	OPTION_WATCH_POLICY
 };
 
 static const struct argp_option rows[] = {
 	{"policy", 'p', "FILE", 0,
 	 "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
+	{"watch-policy", OPTION_WATCH_POLICY, NULL, 0,
+	 "Reload the policy whenever its file becomes another one, as SIGHUP does", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
 	{"journal", OPTION_JOURNAL, "DIR", 0,
 	 "Keep a journal in DIR of all that happens and is decided, for `reprieve replay`, `report`, `export`", 0},
@@ -149,6 +154,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case OPTION_PINS:
 		own->pins = argument;
 		return 0;
+	case OPTION_WATCH_POLICY:
+		own->watch_policy = true;
+		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
 		return 0;
@@ -180,17 +188,23 @@ struct daemon {
 	struct serve serve;
 	struct sinks *sinks;
 	struct metrics *metrics;
+	struct policy_watch *watch;
 };
 
-static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+static void reload(void *userdata)
 {
 	struct daemon *daemon = userdata;
 
-	(void)source;
-	(void)info;
 	sd_notify(0, "RELOADING=1");
 	engine_reload(daemon->serve.engine);
 	sd_notify(0, "READY=1");
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)source;
+	(void)info;
+	reload(userdata);
 	return 0;
 }
 
@@ -249,6 +263,15 @@ static int open_metrics(struct daemon *daemon, const struct daemon_options *own)
 			  own->metrics);
 	else if (error)
 		log_error("--metrics %s: cannot listen there: %s", own->metrics, strerror(-error));
+	return error;
+}
+
+static int watch_policy(struct daemon *daemon, const char *path)
+{
+	int error = policy_watch_new(daemon->event, path, reload, daemon, &daemon->watch);
+
+	if (error)
+		log_error("--watch-policy: %s cannot be watched: %s", path, strerror(-error));
 	return error;
 }
 
@@ -332,6 +355,8 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 		return exit_code_of(error);
 	if (open_metrics(daemon, own))
 		return EXIT_FAILED;
+	if (own->watch_policy && options.policy_path && watch_policy(daemon, options.policy_path))
+		return EXIT_FAILED;
 	tell_ready(daemon, common);
 	malloc_trim(0); /* compiling a policy takes 20 MB for a moment */
 	error = sd_event_loop(daemon->event);
@@ -356,6 +381,7 @@ int cmd_daemon(int argc, char **argv)
 	if (code)
 		return code;
 	code = find_api(&own, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
+	policy_watch_free(daemon.watch);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);
 	serve_close(&daemon.serve);
