@@ -28,6 +28,7 @@ struct engine_options {
 	const char *pins; /* see struct guard_options */
 	struct kube_api_options api; /* of Kubernetes; no server: agents are not found by pod */
 	const char *node; /* ours, as Kubernetes names it; with api.server */
+	bool api_policies; /* objects of kind ReprievePolicy are added to the policy; with api.server */
 	struct sinks *sinks; /* borrowed */
 	const char *journal; /* directory; NULL: none is kept */
 	const char *journal_key; /* file of the key that signs it; NULL: JOURNAL_KEY_DEFAULT */

@@ -219,6 +219,8 @@ void policy_rules_for_args(const struct policy *policy, const char *args, size_t
 void policy_print(const struct policy *policy, FILE *file);
 
 typedef struct json_t json_t;
+/* [{"object":"NAMESPACE/NAME","agents":[...],"rules":[...]}], by their full names: a new reference. */
+json_t *policy_objects_to_json(const struct policy *policy);
 /* A new reference, or NULL: out of memory. */
 json_t *policy_to_json(const struct policy *policy);
 
