@@ -27,14 +27,6 @@ struct kube_policies {
 	void *userdata;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* ---- what a status says ---- */
 
 static const json_t *accepted_condition(const json_t *status)
@@ -188,7 +180,7 @@ static uint64_t some_delay(void)
 	uint32_t chance = UINT32_MAX;
 
 	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != sizeof(chance))
-		chance = (uint32_t)now_ns();
+		chance = (uint32_t)now_ns(CLOCK_BOOTTIME);
 	return kube_policies_delay(chance);
 }
 
@@ -228,7 +220,7 @@ static void look_at_each(struct policy_item *item, void *userdata)
 
 static void look_at_all(struct kube_policies *policies)
 {
-	struct looking looking = {policies, now_ns(), UINT64_MAX};
+	struct looking looking = {policies, now_ns(CLOCK_BOOTTIME), UINT64_MAX};
 
 	policy_set_for_each(policies->set, look_at_each, &looking);
 	if (looking.next != UINT64_MAX)

@@ -108,6 +108,9 @@ extern const char builtin_agents[], builtin_agents_end[];
 int parse_policy(struct loader *loader, const struct yaml_node *documents);
 int parse_signatures(struct loader *loader, const struct yaml_node *root);
 
+/* The key of a row; NULL beyond the last. */
+const char *rule_field_key(unsigned int field);
+
 /* user/policy_object.c: a document of kind ReprievePolicy; the lists are parsed by the two functions. */
 bool is_object(const struct yaml_node *root);
 int parse_object(struct loader *loader, const struct yaml_node *root);

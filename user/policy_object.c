@@ -358,6 +358,64 @@ static int tell_full(const struct combination *combination)
 	return -E2BIG;
 }
 
+static bool has_all(const struct combination *combination, const struct policy_labels *wanted, bool labels)
+{
+	for (size_t i = 0; i < wanted->count; i++) {
+		bool found = false;
+
+		for (size_t m = 0; m < combination->count && !found; m++) {
+			const struct policy_agent *member = combination->members[m];
+			const struct policy_labels *given = labels ? &member->pod_labels : &member->pod_annotations;
+
+			for (size_t j = 0; j < given->count; j++)
+				found |= streq(given->list[j].key, wanted->list[i].key) &&
+					 streq(given->list[j].value, wanted->list[i].value);
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* May a pod of the namespace be this agent? */
+static bool is_candidate(const struct combination *combination, const struct policy_agent *agent, unsigned int object)
+{
+	bool by_pod = agent->pod_namespaces.count || agent->pod_labels.count || agent->pod_annotations.count;
+
+	return agent->object == object && by_pod && (object || is_in_space(agent, combination->space));
+}
+
+/* Of one object: is what was chosen of it what a pod that is all the members would match first? */
+static bool is_first_match(const struct combination *combination, unsigned int object)
+{
+	const struct policy *policy = combination->loader->policy;
+	const struct policy_agent *chosen = NULL;
+
+	for (size_t i = 0; i < combination->count; i++)
+		if (combination->members[i]->object == object)
+			chosen = combination->members[i];
+	for (size_t i = 0; i < policy->agent_count && &policy->agents[i] != chosen; i++)
+		if (is_candidate(combination, &policy->agents[i], object) &&
+		    has_all(combination, &policy->agents[i].pod_labels, true) &&
+		    has_all(combination, &policy->agents[i].pod_annotations, false))
+			return false;
+	return true;
+}
+
+static bool is_of_space(const struct combination *combination, unsigned int object)
+{
+	return !object || streq(combination->loader->policy->objects[object - 1].object_namespace, combination->space);
+}
+
+/* Is there a pod like that? Not where one that is all the members is something else that was not chosen, too. */
+static bool is_possible(const struct combination *combination, unsigned int last)
+{
+	for (unsigned int object = 0; object <= last; object++)
+		if (is_of_space(combination, object) && !is_first_match(combination, object))
+			return false;
+	return true;
+}
+
 /*
  * Every choice of one agent or none of each object from `object` on (0: of the policy itself), in the order in which the
  * first match of each would choose. -E2BIG: there are more than have room, which is told.
@@ -367,25 +425,23 @@ static int combine_from(struct combination *combination, unsigned int object)
 	const struct policy *policy = combination->loader->policy;
 	int r = 0;
 
-	while (object && object <= policy->object_count &&
-	       !streq(policy->objects[object - 1].object_namespace, combination->space))
+	while (object <= policy->object_count && !is_of_space(combination, object))
 		object++;
 	if (object > policy->object_count)
 		return combination->count > 1 ? make_combined(combination) : 0;
 	for (size_t i = 0; !r && i < policy->agent_count; i++) {
 		const struct policy_agent *agent = &policy->agents[i];
-		bool by_pod = agent->pod_namespaces.count || agent->pod_labels.count || agent->pod_annotations.count;
 
-		if (agent->object != object || !by_pod || !fits(combination, agent) ||
-		    (!object && !is_in_space(agent, combination->space)))
+		if (!is_candidate(combination, agent, object) || !fits(combination, agent))
 			continue;
 		if (combination->made_count + combination->count >= LAYERS_MAX)
 			return tell_full(combination);
 		combination->members[combination->count++] = agent;
-		r = combine_from(combination, object + 1);
+		if (is_possible(combination, object))
+			r = combine_from(combination, object + 1);
 		combination->count--;
 	}
-	return r ? r : combine_from(combination, object + 1);
+	return r || !is_possible(combination, object) ? r : combine_from(combination, object + 1);
 }
 
 static bool is_new_space(const struct policy *policy, size_t object)

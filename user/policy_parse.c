@@ -893,6 +893,11 @@ static const struct field rule_fields[RULE_FIELD_COUNT] = {
 	[RULE_MESSAGE] = RULE_ROW("message", parse_message, message),
 };
 
+const char *rule_field_key(unsigned int field)
+{
+	return field < RULE_FIELD_COUNT ? rule_fields[field].key : NULL;
+}
+
 /* Which ops a condition can hold for, and the family that it belongs to. */
 static const struct condition {
 	enum rule_field field;

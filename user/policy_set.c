@@ -415,11 +415,13 @@ static size_t stream_find(const struct stream *stream, unsigned int line)
 static void add_path(const struct policy_item *item, unsigned int line, unsigned int column, struct buffer *out)
 {
 	_cleanup_policy_errors_ struct policy_errors errors = {};
+	_cleanup_buffer_ struct buffer path = {};
 	struct yaml_node *root = NULL;
 
 	if (!yaml_tree_parse(item->text, strlen(item->text), &errors, &root) && root)
-		yaml_path_of(root, line, column, out);
+		yaml_path_of(root, line, column, &path);
 	yaml_tree_free(root);
+	buffer_add(out, path.data, path.length);
 }
 
 /* "line 14" is of a text that the object's author never saw. */

@@ -474,7 +474,7 @@ static void add_key(struct buffer *path, const struct yaml_node *key)
 {
 	if (key->kind != YAML_KIND_SCALAR)
 		return;
-	if (strpbrk(key->text, "./[]"))
+	if (strpbrk(key->text, "./[] "))
 		buffer_format(path, "[%.64s]", key->text);
 	else
 		buffer_format(path, "%s%.64s", path->length ? "." : "", key->text);
