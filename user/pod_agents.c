@@ -291,6 +291,38 @@ bool pod_agents_describe(const struct pod_agents *agents, struct container *cont
 	return set_text(&container->name, pod_container_name(pod, container->place.id)) || news;
 }
 
+bool pod_agents_synced(const struct pod_agents *agents)
+{
+	struct kube_watch_status status = {};
+
+	if (agents)
+		pods_client_status(agents->client, &status);
+	return status.synced;
+}
+
+struct account_search {
+	const char *uid, *space, *account;
+	bool found;
+};
+
+static void match_account(const struct pod *pod, void *userdata)
+{
+	struct account_search *search = userdata;
+
+	if (search->uid ? !streq(pod->uid, search->uid) : !pod->agent)
+		return;
+	if (streq(pod->pod_namespace, search->space) && streq(pod->account, search->account))
+		search->found = true;
+}
+
+bool pod_agents_is_account(const struct pod_agents *agents, const char *uid, const char *space, const char *account)
+{
+	struct account_search search = {uid, space, account, false};
+
+	pods_for_each(agents->pods, match_account, &search);
+	return search.found;
+}
+
 static void count_agent(const struct pod *pod, void *userdata)
 {
 	*(json_int_t *)userdata += pod->agent != 0;
