@@ -558,6 +558,7 @@ static int on_item(const json_t *told, void *userdata)
 static void lost(struct object *object)
 {
 	set_text(&object->uid, NULL);
+	object->given_up = false;
 	object->due = now_ns(CLOCK_BOOTTIME) + RETRY_MIN_NS;
 	work_after(object->owner, RETRY_MIN_NS);
 	if (!object->open && !object->busy)

@@ -10,6 +10,9 @@ can be switched on, deletion with preconditions, discovery, SelfSubjectReview. F
 import asyncio
 import copy
 import json
+import os
+import ssl
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -61,14 +64,18 @@ def selected(item, query):
 
 
 class Kube:
-    """The server, on a thread and a port of its own. `users` are tokens and names; `may` is asked of each request."""
+    """
+    The server, on a thread of its own. `users` are tokens and names; `may` is asked of each request. Speaks HTTP, and
+    with a directory for its certificate TLS on another port: kubectl sends its token over nothing else.
+    """
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.users = {"secret": "system:serviceaccount:reprieve:reprieve"}
         self.objects, self.version, self.log, self.oldest = {}, 1000, [], 1000
         self.absent, self.refuse, self.verified, self.requests = False, None, False, []
+        self.knows_who = True  # SelfSubjectReview is served: 1.28
         self.may = lambda user, verb, resource, space: True
-        self.writers, self.port = set(), None
+        self.writers, self.port, self.tls, self.ca = set(), None, tls, None
         self.loop, self.lock = asyncio.new_event_loop(), threading.RLock()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -77,13 +84,28 @@ class Kube:
     async def open(self):
         self.listener = await asyncio.start_server(self.serve, "127.0.0.1", self.port or 0)
         self.port = self.listener.sockets[0].getsockname()[1]
+        if self.tls:
+            await self.open_tls()
+
+    async def open_tls(self):
+        self.ca, key = os.path.join(self.tls, "ca.crt"), os.path.join(self.tls, "tls.key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-subj", "/CN=kubernetes", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout",
+                        key, "-out", self.ca], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.ca, key)
+        self.tls_listener = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=context)
+        self.tls_port = self.tls_listener.sockets[0].getsockname()[1]
 
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        """The secure one where there is one."""
+        return "https://127.0.0.1:%d" % self.tls_port if self.tls else "http://127.0.0.1:%d" % self.port
 
     def end(self):
         async def leave():
             self.listener.close()
+            if self.tls:
+                self.tls_listener.close()
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in others:
                 task.cancel()
@@ -236,7 +258,9 @@ class Kube:
                 await self.watch(writer, user, url.path, query)
                 return
             with self.lock:
-                code, reply = self.handle(user, method, url.path, query, headers, json.loads(body) if body else None)
+                # kubectl sends what it has built-in types for as protobuf, and takes JSON for an answer.
+                told = json.loads(body) if "json" in headers.get("content-type", "") else None
+                code, reply = self.handle(user, method, url.path, query, headers, told)
         except Refused as refusal:
             code, reply = refusal.code, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                                          "message": str(refusal), "reason": refusal.reason, "code": refusal.code}
@@ -286,7 +310,7 @@ class Kube:
         found = self.discovery(path)
         if found:
             return 200, found
-        if path.startswith("/apis/authentication.k8s.io/v1/selfsubjectreviews"):
+        if path.startswith("/apis/authentication.k8s.io/v1/selfsubjectreviews") and self.knows_who:
             return 201, {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
                          "status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}}}
         group, resource, kind, space, name, subresource = self.place(path)
@@ -299,12 +323,13 @@ class Kube:
         if verb == "get":
             return 200, {"apiVersion": group, "kind": kind, **self.get(key)}
         if verb == "create":
-            return 201, self.create(user, resource, kind, space, body)
+            return 201, {"apiVersion": group, "kind": kind, **self.create(user, resource, kind, space, body)}
         if verb == "delete":
             return 200, self.delete(key, body)
         if method == "PATCH" and headers.get("content-type") != "application/merge-patch+json":
             raise Refused(415, "the body of the request was in an unknown format", "UnsupportedMediaType")
-        return 200, self.change(user, method, key, subresource, body, query.get("fieldManager", "unknown"))
+        return 200, {"apiVersion": group, "kind": kind, **self.change(
+            user, method, key, subresource, body, query.get("fieldManager", "unknown"))}
 
     def matching(self, resource, space, query):
         return [item for key, item in sorted(self.objects.items())

@@ -90,7 +90,7 @@ class Agent:
 class Bench:
     """A daemon, the API that it knows, and a directory whose files are asked about."""
 
-    def __init__(self, reprieve, options=()):
+    def __init__(self, reprieve, options=(), tls=False):
         self.reprieve, self.options = reprieve, list(options)
         self.scratch = tempfile.mkdtemp(prefix="reprieve-kube-holds.", dir="/tmp")
         self.where = os.path.join(self.scratch, "data")
@@ -98,8 +98,12 @@ class Bench:
         self.socket, self.events_path = self.scratch + "/socket", self.scratch + "/events.jsonl"
         self.log_path = self.scratch + "/daemon.log"
         self.agents, self.cgroups, self.daemon, self.number = [], [], None, 0
-        self.kube = fake_kube.Kube()
-        self.kube.users.update(alice="alice", robot="system:serviceaccount:agents-a:robot")
+        self.kube = fake_kube.Kube(self.scratch if tls else None)
+        self.kube.users.update(alice="alice", bob="bob", robot="system:serviceaccount:agents-a:robot")
+        for name in ("agents-a", "reprieve", "default"):
+            self.kube.put("namespaces", {"metadata": {"name": name}})
+        if tls:
+            self.options += ["--api-ca", self.kube.ca]
         for name, text in (("token", "secret\n"), ("policy.yaml", POLICY.format(where=self.where))):
             with open(os.path.join(self.scratch, name), "w", encoding="utf-8") as file:
                 file.write(text)
@@ -234,7 +238,7 @@ class Bench:
 
 def stopped(where):
     time.sleep(0.3)
-    expect(len(os.listdir(where)) == FILES, "%d of %d files are left" % (len(os.listdir(where)), FILES))
+    expect(len(os.listdir(where)) == FILES, "%d of %d files are left in %s" % (len(os.listdir(where)), FILES, where))
 
 
 def went_on(agent, where):
@@ -613,10 +617,137 @@ def case_left_behind(reprieve):
         expect(len(deletes) == 2, "deletions: %s" % deletes)
 
 
+KUBECONFIG = """apiVersion: v1
+kind: Config
+clusters: [{{name: c, cluster: {{server: "{server}", certificate-authority: {ca}}}}}]
+users: [{{name: alice, user: {{token: alice}}}}, {{name: bob, user: {{token: bob}}}}]
+contexts: [{{name: alice, context: {{cluster: c, user: alice}}}}, {{name: bob, context: {{cluster: c, user: bob}}}}]
+current-context: alice
+"""
+
+
+class Plugin:
+    """kubectl-reprieve as `kubectl reprieve` runs it, with a kubectl of its own configuration."""
+
+    def __init__(self, bench):
+        if not shutil.which("kubectl"):
+            raise Skip("no kubectl")
+        self.config = bench.scratch + "/kubeconfig"
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(KUBECONFIG.format(server=bench.kube.url(), ca=bench.kube.ca))
+        path = os.path.dirname(os.path.abspath(PLUGIN)) + ":" + os.environ["PATH"]
+        self.environment = dict(os.environ, KUBECONFIG=self.config, HOME=bench.scratch, PATH=path)
+        # Some versions of kubectl know auth whoami only as an alpha command, or not at all.
+        self.whoami = subprocess.run(["kubectl", "auth", "whoami"], env=self.environment, capture_output=True,
+                                     check=False).returncode == 0
+
+    def command(self, words):
+        return ["kubectl", "reprieve"] + list(words)
+
+    def __call__(self, *words, code=0):
+        done = subprocess.run(self.command(words), env=self.environment, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, timeout=60, check=False)
+        expect(done.returncode == code, "%s: status %d, not %d: %s%s" % (
+            " ".join(words), done.returncode, code, done.stdout[-200:], done.stderr[-300:]))
+        return done.stdout if code == 0 else done.stderr
+
+
+def case_plugin(reprieve):
+    """kubectl reprieve: lists, shows, approves and denies, with the name of who asks; over TLS."""
+    with Bench(reprieve, ["--api-verified"], tls=True) as bench:
+        plugin, pod = Plugin(bench), bench.pod()
+        bench.kube.verified = plugin.whoami
+        first, second = bench.fill(), bench.fill()
+        one, other = Agent(bench, "rm -r %s" % first, pod), Agent(bench, "exec rm -r %s" % second, pod)
+        item, another = bench.object(first), bench.object(second)
+        names = [each["metadata"]["name"] for each in (item, another)]
+        told = plugin("pending", "-A")
+        expect(all(name in told for name in names) and "pod-" + pod[:8] in told and "5 files" in told and
+               "Pending" in told, "pending: %s" % told)
+        expect("nothing is held" not in plugin("pending", "-n", "agents-a"), "pending in its namespace")
+        told = plugin("show", names[0])
+        expect("rm -r %s (" % first in told and "5 files" in told and "Ask the owner." in told, "show: %s" % told)
+        bench.kube.may = lambda user, verb, *unused: not (user == "bob" and verb == "patch")
+        expect("forbidden" in plugin("--context=bob", "approve", names[0], code=1), "forbidden")
+        stopped(first)
+        if not plugin.whoami:
+            raise Skip("this kubectl cannot tell who asks (auth whoami)")
+        expect(plugin("approve", names[0], "--process", "--reason", "it's \"a\" \\ copy") == names[0] + ": Approved\n", "approve")
+        went_on(one, first)
+        status = bench.again(item)
+        expect(status["status"]["decidedBy"] == "kubernetes:alice" and
+               status["spec"] == {"decision": "approve", "scope": "process", "reason": "it's \"a\" \\ copy",
+                                  "decidedBy": "alice"}, "spec: %s" % status["spec"])
+        expect("it is Approved already, by kubernetes:alice" in plugin("deny", names[0], code=1), "again")
+        plugin("deny", "agents-a/" + names[1], "--kill")
+        expect(other.finish(AT_ONCE + 1)[0] == -signal.SIGKILL, "it was not killed")
+        stopped(second)
+        expect("no such hold" in plugin("approve", "node-1-99-zzzzz", code=1), "unknown")
+        expect("already" not in plugin("pending", "-A"), "pending")
+
+
+def case_plugin_refused(reprieve):
+    """What the daemon refuses is told, and fails. Without a name of its own, the client's stands in the record."""
+    with Bench(reprieve, tls=True) as bench:
+        plugin, pod, where = Plugin(bench), bench.pod(), bench.fill()
+        agent = Agent(bench, "rm -r %s" % where, pod)
+        item = bench.object(where)
+        name = item["metadata"]["name"]
+        expect("refused: spec.for: '48h' is no time" in plugin("approve", name, "--for", "48h", code=1), "for 48h")
+        stopped(where)
+        bench.kube.knows_who = False
+        plugin("approve", name)
+        went_on(agent, where)
+        status = bench.phase(item, "Approved")["status"]
+        expect(status["decidedBy"] == "kubernetes (manager kubectl-reprieve)", "by %s" % status["decidedBy"])
+
+
+def case_plugin_watch(reprieve):
+    with Bench(reprieve, tls=True) as bench:
+        plugin, pod, where = Plugin(bench), bench.pod(), bench.fill()
+        with open(bench.scratch + "/watched", "w", encoding="utf-8") as output:
+            watching = subprocess.Popen(plugin.command(["watch", "-A"]), env=plugin.environment, stdout=output,
+                                        stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            agent = Agent(bench, "rm -r %s" % where, pod)
+            item = bench.object(where)
+            bench.patch(item, decision="approve", decidedBy="alice")
+            went_on(agent, where)
+
+            def lines():
+                with open(bench.scratch + "/watched", encoding="utf-8") as text:
+                    return [line for line in text if item["metadata"]["name"] in line]
+            wait_for("two lines", lambda: [line.split()[0] for line in lines()] == ["Pending", "Approved"], 15)
+            expect("agents-a/" in lines()[0] and "unlink " + where in lines()[0] and "5 files" in lines()[0],
+                   "line: %s" % lines()[0])
+        finally:
+            os.killpg(watching.pid, signal.SIGTERM)
+            watching.wait()
+
+
+WRONG = [((), "Usage:"), (("frob",), "unknown command frob"), (("approve",), "needs the name"),
+         (("deny", "a", "--once"), "go with approve"), (("approve", "a", "--kill"), "goes with deny"),
+         (("approve", "a", "--once", "--for", "1m"), "exclude one another"), (("approve", "a", "--for", "soon"), "--for soon"),
+         (("approve", "a", "--for"), "needs a value"), (("pending", "-n", "Bad;id"), "no namespace's name"),
+         (("approve", "a;id"), "no hold's name"), (("show", "a/b/c"), "NAMESPACE/NAME"), (("pending", "--frob"), "--frob")]
+
+
+def case_plugin_usage(unused):
+    """Wrong usage is told before anything is asked of a cluster."""
+    environment = dict(os.environ, KUBECONFIG="/nonexistent", KUBECTL="false")
+    for words, said in WRONG:
+        done = subprocess.run([PLUGIN] + list(words), env=environment, capture_output=True, text=True, check=False)
+        expect(done.returncode == 2 and said in done.stderr and not done.stdout, "%s: status %d: %s" % (
+            words, done.returncode, done.stderr))
+    done = subprocess.run([PLUGIN, "--help"], env=environment, capture_output=True, text=True, check=False)
+    expect(done.returncode == 0 and "Examples:" in done.stdout, "--help")
+
+
 SHARED = [case_object, case_deny, case_deny_kill, case_once, case_time, case_malformed, case_outside, case_local,
           case_timed_out, case_process_gone, case_deleted, case_name_taken, case_version_gone, case_away,
           case_forbidden, case_flood]
-OWN = [case_verified, case_restart, case_left_behind]
+OWN = [case_verified, case_restart, case_left_behind, case_plugin, case_plugin_refused, case_plugin_watch,
+       case_plugin_usage]
 
 
 def name_of(case):
