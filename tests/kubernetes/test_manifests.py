@@ -196,7 +196,7 @@ def case_chart_values(bench):
                          (one["ports"][0]["containerPort"], 9999), (account["imagePullSecrets"], [{"name": "s"}]),
                          (policy["data"]["policy.yaml"].strip(), "version: 1"),
                          (daemonset(items)["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 3),
-                         ("--observe" in one["args"], True), ("--metrics=[::]:9999" in one["args"], True),
+                         ("--observe" in one["args"], True), ("--metrics=[$(POD_IP)]:9999" in one["args"], True),
                          ("--tier=lsm" in one["readinessProbe"]["exec"]["command"], True),
                          ([item["kind"] for item in items if item["kind"] in ("Service", "NetworkPolicy")], [])):
         expect(told == wanted, "%r, not %r" % (told, wanted))
