@@ -395,7 +395,7 @@ def case_upgrade(bench):
     pod = bench.api.create(uid)
     bench.known(bench.agents())
     container = bench.container(uid)
-    container.start("exec sleep 60")
+    container.start("exec sleep 600")
     bench.stop_daemon(signal.SIGKILL)
     where = container.fill("kill")
     deletion = subprocess.Popen(bench.runc + ["exec", container.id, "rm", "-rf", "/work/kill"], stdin=subprocess.DEVNULL)
