@@ -838,6 +838,9 @@ static void check_pod(struct bench *bench, const struct pod_selectors *selectors
 
 	for (int i = 0; i < LABELS; i++)
 		json_object_set_new(labels, (char[]){'l', (char)('0' + i), 0}, json_sprintf("v%d", values[i]));
+	agent = pod_selectors_match(selectors, "elsewhere", labels, NULL);
+	if (agent && strchr(agent_name(bench->registry, agent), '/'))
+		fail_msg("a pod of another namespace is %s", agent_name(bench->registry, agent));
 	agent = pod_selectors_match(selectors, "team", labels, NULL);
 	json_decref(labels);
 	for (size_t i = 0; i < count; i++) {
