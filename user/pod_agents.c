@@ -317,17 +317,6 @@ json_t *pod_agents_status(const struct pod_agents *agents)
 	return object;
 }
 
-bool policy_wants_pods(const struct policy *policy)
-{
-	struct pod_selectors *selectors = NULL;
-	size_t count;
-	const struct policy_agent *list = policy_agents(policy, &count);
-	bool wants = !pod_selectors_new(list, count, &selectors) && selectors;
-
-	pod_selectors_free(selectors);
-	return wants;
-}
-
 /* ---- all of it ---- */
 
 static int open_sources(struct pod_agents *agents, sd_event *event)

@@ -40,7 +40,4 @@ bool pod_agents_describe(const struct pod_agents *agents, struct container *cont
 /* {"node":...,"pods":N,"agents":N,"synced":...,"error":...}: a new reference. */
 json_t *pod_agents_status(const struct pod_agents *agents);
 
-/* Does a policy know agents by pod? */
-bool policy_wants_pods(const struct policy *policy);
-
 #endif
