@@ -16,7 +16,8 @@ struct daemon_options {
 	const char *events;
 	const char *metrics;
 	const char *pins;
-	struct pods_client_options api;
+	struct kube_api_options api;
+	const char *node;
 	const char *journal, *journal_key;
 	size_t ring_bytes;
 	bool observe;
@@ -108,7 +109,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		own->pins = argument;
 		return 0;
 	case OPTION_NODE:
-		own->api.node = argument;
+		own->node = argument;
 		return 0;
 	case OPTION_API:
 		own->api.server = argument;
@@ -241,16 +242,17 @@ static void tell_ready(struct daemon *daemon, const struct common_options *commo
 }
 
 /* As it was given, else as each pod is given it. Nowhere: no server. */
-static int find_api(struct pods_client_options *api, char **ret_server)
+static int find_api(struct daemon_options *own, char **ret_server)
 {
+	struct kube_api_options *api = &own->api;
 	bool given = api->server;
-	int error = given ? 0 : pods_client_in_cluster(api, ret_server);
+	int error = given ? 0 : kube_in_cluster(api, ret_server);
 
-	if (!api->node)
-		api->node = getenv("NODE_NAME");
+	if (!own->node)
+		own->node = getenv("NODE_NAME");
 	if (error)
 		return error == -ENOENT ? 0 : error;
-	if (pods_client_check(api) == 0)
+	if (strstr(api->server, "://") && own->node && kube_is_name(own->node))
 		return 0;
 	if (given) {
 		log_error(
@@ -275,6 +277,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
 					 .api = own->api,
+					 .node = own->node,
 					 .journal = own->journal,
 					 .journal_key = own->journal_key,
 					 .publish = serve_publish,
@@ -319,7 +322,7 @@ int cmd_daemon(int argc, char **argv)
 	code = require_root("the daemon");
 	if (code)
 		return code;
-	code = find_api(&own.api, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
+	code = find_api(&own, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);
 	serve_close(&daemon.serve);

@@ -36,6 +36,7 @@ struct engine {
 	struct source_ring *source;
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
+	struct kube_api *api; /* NULL: of no cluster */
 	struct pod_agents *pods; /* NULL: nobody tells of pods */
 	struct libpq_set *libraries;
 	struct stakes *stakes;
@@ -858,13 +859,14 @@ static int open_pods(struct engine *engine, sd_event *event)
 {
 	struct pod_agents_options options = {.guard = engine->guard,
 					     .cgroup_root = engine->facts.cgroup_root,
-					     .api = engine->options.api,
+					     .api = engine->api,
+					     .node = engine->options.node,
 					     .marked = pods_marked,
 					     .changed = pods_changed,
 					     .userdata = engine};
 	int error;
 
-	if (!engine->options.api.server || !engine->facts.cgroup2)
+	if (!engine->api || !engine->facts.cgroup2)
 		return 0;
 	error = pod_agents_new(event, &options, &engine->pods);
 	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
@@ -1159,6 +1161,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
+	if (!error && engine->options.api.server)
+		error = kube_api_new(event, &engine->options.api, &engine->api);
 	if (!error)
 		error = open_pods(engine, event);
 	if (!error && engine->options.adopt)
@@ -1227,6 +1231,7 @@ void engine_free(struct engine *engine)
 	sd_event_source_disable_unref(engine->deadline);
 	stakes_free(engine->stakes);
 	pod_agents_free(engine->pods);
+	kube_api_free(engine->api);
 	source_ring_stop(engine->source);
 	while ((batch = engine->waiting)) {
 		engine->waiting = batch->next;

@@ -26,7 +26,8 @@ struct engine_options {
 	size_t ring_bytes; /* 0: the default */
 	bool adopt; /* agents become sessions by themselves, running ones too; otherwise only who registers */
 	const char *pins; /* see struct guard_options */
-	struct pods_client_options api; /* of Kubernetes; no server: agents are not found by pod */
+	struct kube_api_options api; /* of Kubernetes; no server: agents are not found by pod */
+	const char *node; /* ours, as Kubernetes names it; with api.server */
 	struct sinks *sinks; /* borrowed */
 	const char *journal; /* directory; NULL: none is kept */
 	const char *journal_key; /* file of the key that signs it; NULL: JOURNAL_KEY_DEFAULT */

@@ -298,7 +298,7 @@ static void count_agent(const struct pod *pod, void *userdata)
 
 json_t *pod_agents_status(const struct pod_agents *agents)
 {
-	struct pods_client_status status;
+	struct kube_watch_status status;
 	json_int_t matched = 0;
 	struct timespec now;
 	json_t *object;
@@ -347,10 +347,10 @@ int pod_agents_new(sd_event *event, const struct pod_agents_options *options, st
 	agents->changed = options->changed;
 	agents->userdata = options->userdata;
 	agents->root = strdup(options->cgroup_root);
-	agents->node = strdup(options->api.node ? options->api.node : "");
+	agents->node = strdup(options->node);
 	r = agents->root && agents->node ? pods_new(&hooks, &agents->pods) : -ENOMEM;
 	if (r >= 0)
-		r = pods_client_new(event, &options->api, agents->pods, &agents->client);
+		r = pods_client_new(options->api, options->node, agents->pods, &agents->client);
 	if (r >= 0)
 		r = open_sources(agents, event);
 	if (r < 0) {

@@ -16,7 +16,8 @@ struct pod_agents;
 struct pod_agents_options {
 	struct guard *guard; /* borrowed */
 	const char *cgroup_root; /* of the cgroup2 hierarchy; copied */
-	struct pods_client_options api;
+	struct kube_api *api; /* borrowed */
+	const char *node; /* copied */
 	/* Pods' cgroups were marked: processes may be in them that are in no session yet. */
 	void (*marked)(void *userdata);
 	/* More is known of a pod than its containers were told to have. */
@@ -24,7 +25,7 @@ struct pod_agents_options {
 	void *userdata;
 };
 
-/* -EINVAL: the API's address or the node's name is none; -ENOMEM; what inotify_init1(2) returns. */
+/* -EINVAL: the node's name is none; -ENOMEM; what inotify_init1(2) returns. */
 int pod_agents_new(sd_event *event, const struct pod_agents_options *options, struct pod_agents **ret_agents);
 void pod_agents_free(struct pod_agents *agents);
 

@@ -14,6 +14,7 @@ struct watcher {
 	struct agent_registry *registry;
 	struct pod_selectors *selectors;
 	struct pods *pods;
+	struct kube_api *api;
 	struct pods_client *client;
 	uint64_t changed, gone;
 };
@@ -60,7 +61,7 @@ static void add_pod(const struct pod *pod, void *userdata)
 
 static void print_all(struct watcher *watcher)
 {
-	struct pods_client_status status;
+	struct kube_watch_status status;
 	json_t *pods = json_object(), *object;
 	void *both[] = {watcher, pods};
 
@@ -96,14 +97,13 @@ static int on_request(sd_event_source *source, int fd, uint32_t events, void *us
 
 static int open_all(struct watcher *watcher, char **argv)
 {
-	struct pods_client_options options = {.server = argv[1],
-					      .token_path = argv[2],
-					      .node = argv[3],
-					      .ca_path = argv[5],
-					      .backoff_min_ms = 4,
-					      .backoff_max_ms = 64,
-					      .quiet_ms = 1000,
-					      .watch_seconds = 60};
+	struct kube_api_options options = {.server = argv[1],
+					   .token_path = argv[2],
+					   .ca_path = argv[5],
+					   .backoff_min_ms = 4,
+					   .backoff_max_ms = 64,
+					   .quiet_ms = 1000,
+					   .watch_seconds = 60};
 	const struct pods_hooks hooks = {select_pod, on_changed, on_gone, watcher};
 	_cleanup_policy_errors_ struct policy_errors errors = {};
 	const struct policy_agent *agents;
@@ -122,7 +122,9 @@ static int open_all(struct watcher *watcher, char **argv)
 	if (r >= 0)
 		r = pods_new(&hooks, &watcher->pods);
 	if (r >= 0)
-		r = pods_client_new(watcher->event, &options, watcher->pods, &watcher->client);
+		r = kube_api_new(watcher->event, &options, &watcher->api);
+	if (r >= 0)
+		r = pods_client_new(watcher->api, argv[3], watcher->pods, &watcher->client);
 	if (r >= 0)
 		r = sd_event_add_io(watcher->event, NULL, STDIN_FILENO, EPOLLIN, on_request, watcher);
 	return r;
@@ -138,6 +140,7 @@ int main(int argc, char **argv)
 	if (r < 0)
 		fprintf(stderr, "watch_pods SERVER TOKEN-FILE NODE POLICY [CA-FILE]: %s\n", strerror(-r));
 	pods_client_free(watcher.client);
+	kube_api_free(watcher.api);
 	pods_free(watcher.pods);
 	pod_selectors_free(watcher.selectors);
 	policy_free(watcher.policy);
