@@ -10,10 +10,12 @@ what the container's first instruction, an rm of a volume, was seen to do. Needs
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -30,12 +32,14 @@ LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet 
 HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = """version: 1
 default: allow
+unresolved: {{verdict: {verdict}, timeout: {timeout}}}
 agents:
   - builtin: false
-  - {name: pod-agent, pod: {namespace: ["agents-*"], labels: {ai-agent: "true"}}}
+  - {{name: pod-agent, pod: {{namespace: ["agents-*"], labels: {{ai-agent: "true"}}}}}}
 rules:
-  - {name: killed, op: [delete], path: ["/work/kill/**"], action: kill}
-  - {name: seen, op: [delete], path: ["/work/**"], action: alert}
+  - {{name: held, op: [delete], path: ["/work/held/**"], action: hold, timeout: 60s}}
+  - {{name: killed, op: [delete], path: ["/work/kill/**"], action: kill}}
+  - {{name: seen, op: [delete], path: ["/work/**"], action: alert}}
 """
 
 
@@ -89,10 +93,46 @@ class Api:
 class Bench(test_containers.Bench):
     def __init__(self, reprieve, scratch):
         super().__init__(reprieve, scratch)
+        self.verdict, self.timeout = "alert", "20s"
         self.api = Api()
 
     def policy_text(self):
-        return POLICY
+        return POLICY.format(verdict=self.verdict, timeout=self.timeout)
+
+    def unresolved(self, verdict, timeout):
+        """What the policy says of pods that are not known, from now on."""
+        self.verdict, self.timeout = verdict, timeout
+        before = self.status()["policy"]["generation"]
+        with open(os.path.join(self.scratch, "policy.yaml"), "w", encoding="utf-8") as file:
+            file.write(self.policy_text())
+        self.daemon.send_signal(signal.SIGHUP)
+        for _ in range(200):
+            if self.status()["policy"]["generation"] > before:
+                return
+            time.sleep(0.02)
+        raise Failure("the policy was not reloaded")
+
+    def tier(self):
+        return {row["op"]: row["tier"] for row in self.status()["tiers"]}["unlink"]
+
+    def waits(self, count):
+        """Until so many calls wait for their pods to be known."""
+        for _ in range(400):
+            waiting = self.status()["pods"]["unresolved"]["waiting"]
+            if waiting == count:
+                return
+            time.sleep(0.02)
+        raise Failure("%d calls wait, not %d" % (waiting, count))
+
+    def pending(self):
+        done = subprocess.run([self.reprieve, "pending", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
+                              check=True)
+        holds = [json.loads(line) for line in done.stdout.splitlines()]
+        return [hold for hold in holds if hold["state"] == "open"]
+
+    def answer(self, command, hold, *options):
+        subprocess.run([self.reprieve, command, str(hold["hold"]), "--socket", self.socket] + list(options),
+                       stdout=subprocess.DEVNULL, check=True)
 
     def daemon_options(self):
         token = os.path.join(self.scratch, "token")
@@ -186,9 +226,8 @@ def case_killed(bench):
     container = bench.container(uid)
     where = container.fill("kill")
     container.run("exec rm -rf /work/kill")
-    tiers = {row["op"]: row["tier"] for row in bench.status()["tiers"]}
     left = len(os.listdir(where))
-    expect(left >= FILES - (tiers["unlink"] != "lsm"), "%d of %d files are left" % (left, FILES))
+    expect(left >= FILES - (bench.tier() != "lsm"), "%d of %d files are left" % (left, FILES))
     bench.gone(pod)
 
 
@@ -293,8 +332,73 @@ def case_api_away(bench):
     bench.known(bench.agents())
 
 
+class Running(threading.Thread):
+    """A container whose program runs until it ends, while others do something else."""
+
+    def __init__(self, container, script):
+        super().__init__(daemon=True)
+        self.container, self.script, self.status = container, script, None
+        self.start()
+
+    def run(self):
+        self.status = self.container.run(self.script)
+
+    def wait(self, seconds=20):
+        self.join(seconds)
+        expect(self.status is not None, "the container has not ended")
+        return self.status
+
+
+def deleter(bench, uid, style="systemd"):
+    container = bench.container(uid, style)
+    container.shared = bench.tier() == "uprobe"
+    return container
+
+
+def unreported(bench, container):
+    with open(bench.events_path, encoding="utf-8") as lines:
+        return container.id not in lines.read()
+
+
+def case_unresolved(bench, style):
+    """The API answers late. The agent's pod is held with nothing lost; its neighbour waits, unharmed and unreported."""
+    agent, other = new_uid(), new_uid()
+    first, second = deleter(bench, agent, style), deleter(bench, other, style)
+    where, elsewhere = first.fill("held"), second.fill("held")
+    runs = [Running(container, "exec rm -rf /work/held") for container in (first, second)]
+    bench.waits(2)
+    time.sleep(0.5)
+    expect(len(os.listdir(where)) == FILES and len(os.listdir(elsewhere)) == FILES, "something was lost")
+    expect(not bench.pending(), "somebody is asked: %s" % bench.pending())
+    quiet = bench.api.create(other, labelled=False)
+    expect(runs[1].wait() == 0 and not os.path.exists(elsewhere), "the bystander: %s" % second.output[-200:])
+    bench.waits(1)
+    expect(len(os.listdir(where)) == FILES, "the agent went on with its neighbour")
+    pod = bench.api.create(agent)
+    for _ in range(200):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "held", "pending: %s" % holds)
+    expect(len(os.listdir(where)) == FILES, "%d of %d files are left" % (len(os.listdir(where)), FILES))
+    while runs[0].is_alive():
+        for hold in bench.pending():
+            bench.answer("deny", hold)
+        time.sleep(0.02)
+    expect(len(os.listdir(where)) == FILES, "%d of %d files are left" % (len(os.listdir(where)), FILES))
+    expect(runs[0].status == 1, "status %s: %s" % (runs[0].status, first.output[-200:]))
+    event = [event for event in bench.operations(first.id, 1) if event["verdict"] == "hold"][0]
+    expect(event["container"]["pod"]["uid"] == agent and event["session"]["agent"] == "pod-agent", "event: %s" % event)
+    expect(unreported(bench, second), "the bystander was reported")
+    bench.gone(pod)
+    bench.gone(quiet)
+
+
 def cases():
-    return [("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
+    return [("pod-unresolved-systemd", lambda bench: case_unresolved(bench, "systemd")),
+            ("pod-unresolved-cgroupfs", lambda bench: case_unresolved(bench, "cgroupfs")),
+            ("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
             ("pod-first-instruction-cgroupfs", lambda bench: case_first_instruction(bench, "cgroupfs")),
             ("pod-killed", case_killed), ("pod-unlabelled", case_unlabelled), ("pod-told-late", case_told_late),
             ("pod-label-removed", case_label_removed), ("pod-made-anew", case_made_anew),
