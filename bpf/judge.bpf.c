@@ -464,18 +464,13 @@ __noinline int workspace_side(__u32 slot)
  * Begins a record of the given kind for the current task. Returns a scratch slot, or -1 where the task is in no session
  * (one look-up) or no slot is free. One in a pod that is not known yet gets a slot that says so.
  */
-__noinline int op_begin(__u32 kind)
+__noinline int op_open(__u32 kind)
 {
 	struct task_entry *entry = task_entry_current_any();
 	struct session_info *session;
 	struct scratch *scratch;
-	__u32 standing = STANDING_MEMBER;
 	int slot;
 
-	if (entry && entry->awaiting) {
-		standing = task_resolve();
-		entry = standing == STANDING_NOBODY ? NULL : task_entry_current_any();
-	}
 	if (!entry)
 		return -1;
 	slot = scratch_take();
@@ -491,7 +486,7 @@ __noinline int op_begin(__u32 kind)
 	scratch->policy = settings.active_policy & 1;
 	scratch->rec.head.kind = kind;
 	scratch->facts.agent = entry->agent;
-	scratch->unresolved = standing == STANDING_UNRESOLVED;
+	scratch->unresolved = entry->awaiting;
 	scratch->ws_ino = 0;
 	scratch->ws_name_length = 0;
 	session = bpf_map_lookup_elem(&sessions, &entry->session);
@@ -506,6 +501,16 @@ __noinline int op_begin(__u32 kind)
 	actor_set(scratch, entry->start);
 	scratch->rec.op.actor.session = entry->session;
 	return slot;
+}
+
+/* The same, of a pod that is known by now as what it is. */
+__noinline int op_begin(__u32 kind)
+{
+	struct task_entry *entry = task_entry_current_any();
+
+	if (!entry || (entry->awaiting && task_resolve() == STANDING_NOBODY))
+		return -1;
+	return op_open(kind);
 }
 
 /* Adds the path in out[] to the record and to the facts; the second of a rename starts the facts afresh. */

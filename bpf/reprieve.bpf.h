@@ -172,6 +172,7 @@ int match_environ_word(__u32 slot, __u32 state, __u32 at);
 int match_environ_chunk(__u32 slot, __u32 length);
 int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
+int op_open(__u32 kind);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);

@@ -368,7 +368,7 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	state = bpf_map_lookup_elem(&inspected, &key);
 	if (state && *state == INSPECT_DONE)
 		return 0;
-	slot = op_begin(RECORD_MAP);
+	slot = op_open(RECORD_MAP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
@@ -461,7 +461,7 @@ __noinline int connect_seen(__u64 address, __u32 user)
 
 	if (!file_awaited(tgid))
 		return 0;
-	slot = op_begin(RECORD_MAP);
+	slot = op_open(RECORD_MAP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
@@ -494,8 +494,7 @@ int enter_mmap(struct trace_event_raw_sys_enter *ctx)
 {
 	struct file *file;
 
-	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps ||
-	    !task_entry_current_any())
+	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps || !task_entry_current_any())
 		return 0;
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), ctx->args[4]);
 	return file ? map_seen((__u64)file, 0) : 0;

@@ -657,8 +657,6 @@ __noinline int exec_join(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
 
-	if (settings.watch_pods && task_entry_current_any())
-		return task_resolve();
 	/* runc runs a copy of itself once it is in the cgroup, with the host's mounts still (CVE-2019-5736). */
 	if (BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == settings.host_mounts)
 		return 0;
@@ -672,6 +670,16 @@ static __always_inline void exec_awaiting(struct linux_binprm *bprm)
 		map_seen((__u64)BPF_CORE_READ(bprm, file), MAP_EXE);
 }
 
+/* Whose a process that is no member turns out to be. Not one within the other, for the sake of the stack. */
+static __always_inline struct task_entry *exec_entry(struct task_struct *task)
+{
+	if (settings.watch_pods && task_entry_any(task))
+		task_resolve();
+	else
+		exec_join();
+	return task_entry_of(task);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -682,10 +690,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
-	if (!entry && settings.watch_cgroups) {
-		exec_join();
-		entry = task_entry_of(task);
-	}
+	if (!entry && settings.watch_cgroups)
+		entry = exec_entry(task);
 	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only)) {
 		exec_awaiting(bprm);
 		return 0;

@@ -85,7 +85,8 @@ static bool is_unresolved(const void *record, size_t size)
 
 	switch (head->kind) {
 	case RECORD_JOIN:
-		return size >= sizeof(struct record_join) && ((const struct record_join *)record)->flags & EXEC_UNRESOLVED;
+		return size >= sizeof(struct record_join) &&
+		       ((const struct record_join *)record)->flags & EXEC_UNRESOLVED;
 	case RECORD_MAP:
 		return size >= sizeof(struct record_map) && ((const struct record_map *)record)->flags & MAP_UNRESOLVED;
 	case RECORD_OP:
@@ -263,7 +264,7 @@ static void hook_go_on(const struct event *event, void *userdata)
 	const struct actor *actor = event_actor(event);
 	int error = 0;
 
-	guard_drop_held(engine->guard, actor);
+	guard_forget_call(engine->guard, actor);
 	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM) {
 		error = act_resume(actor, engine);
 	} else {
@@ -294,7 +295,7 @@ static uint32_t unknown_pod(const char *uid, void *userdata)
 	struct engine *engine = userdata;
 
 	return unresolved_is_late(engine->unresolved, uid) ? policy_unresolved_agent(pipeline_policy(engine->pipeline))
-							    : CGROUP_UNRESOLVED;
+							   : CGROUP_UNRESOLVED;
 }
 
 static void take_waiting(struct engine *engine, const void *record, size_t size)
@@ -599,7 +600,8 @@ static enum inspect_mode inspect_mode(const struct engine *engine, const struct 
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (rule_stops(policy, i, libc_ops(engine)))
 			return INSPECT_STOPPED;
-	if (libc_ops(engine) && (policy_image(policy)->rules.default_verdict >= VERDICT_HOLD || waits_for_pods(engine, policy)))
+	if (libc_ops(engine) &&
+	    (policy_image(policy)->rules.default_verdict >= VERDICT_HOLD || waits_for_pods(engine, policy)))
 		return INSPECT_STOPPED;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action != VERDICT_ALLOW)
@@ -973,9 +975,14 @@ static int adopt(struct engine *engine)
 
 /* --- sessions of pods that were not known in time, and are by now --- */
 
+struct mistaken_session {
+	struct session_id id;
+	uint32_t agent; /* that it is one of; 0: of none */
+};
+
 struct mistaken {
 	struct engine *engine;
-	struct session_id *sessions;
+	struct mistaken_session *sessions;
 	size_t session_count;
 	struct buffer exits, held; /* records */
 };
@@ -986,7 +993,7 @@ static int note_mistaken(struct session *session, void *userdata)
 	struct engine *engine = mistaken->engine;
 	struct container_place place;
 	_cleanup_free_ char *path = NULL;
-	struct session_id *grown;
+	struct mistaken_session *grown;
 
 	if (!session->agent || session->agent != policy_unresolved_agent(pipeline_policy(engine->pipeline)) ||
 	    session->id.pid || cgroup_path_by_id(session->id.start, &path) ||
@@ -996,23 +1003,26 @@ static int note_mistaken(struct session *session, void *userdata)
 	if (!grown)
 		return -ENOMEM;
 	mistaken->sessions = grown;
-	grown[mistaken->session_count++] = session->id;
+	grown[mistaken->session_count++] =
+		(struct mistaken_session){session->id, pod_agents_of_cgroup(engine->pods, path)};
 	return 0;
 }
 
-static bool is_mistaken(const struct mistaken *mistaken, const struct session_id *id)
+static const struct mistaken_session *find_mistaken(const struct mistaken *mistaken, const struct session_id *id)
 {
 	for (size_t i = 0; i < mistaken->session_count; i++)
-		if (!memcmp(&mistaken->sessions[i], id, sizeof(*id)))
-			return true;
-	return false;
+		if (!memcmp(&mistaken->sessions[i].id, id, sizeof(*id)))
+			return &mistaken->sessions[i];
+	return NULL;
 }
 
 static int note_exit(struct process *process, void *userdata)
 {
 	struct mistaken *mistaken = userdata;
 
-	if (!is_mistaken(mistaken, &process->session->id))
+	const struct mistaken_session *session = find_mistaken(mistaken, &process->session->id);
+
+	if (!session || session->agent)
 		return 0;
 	return snapshot_exit_record(&process->id, &process->session->id, now_ns(CLOCK_BOOTTIME), &mistaken->exits);
 }
@@ -1022,7 +1032,7 @@ static int note_held(const void *record, size_t size, void *userdata)
 	struct mistaken *mistaken = userdata;
 	const struct record_op *op = record;
 
-	if (!is_mistaken(mistaken, &op->actor.session))
+	if (!find_mistaken(mistaken, &op->actor.session))
 		return 0;
 	buffer_add(&mistaken->held, record, (size + 7) & ~(size_t)7);
 	return mistaken->held.error;
@@ -1052,25 +1062,59 @@ static void restart_all(struct engine *engine, const struct buffer *records)
 	}
 }
 
-/* Ends them. What of the pod is an agent's is found by the next look, in a session of its own kind. */
-static void end_mistaken(struct engine *engine, struct mistaken *mistaken)
+/* It is that agent's session from now on: what it did so far stays told of as it was. */
+static void correct_session(struct engine *engine, const struct mistaken_session *session)
 {
-	int error;
+	struct session_setup setup = {.name = agent_name(engine->agents, session->agent), .agent = &session->agent};
 
-	catch_up(engine);
-	error = sessions_for_each(pipeline_sessions(engine->pipeline), note_mistaken, mistaken);
+	guard_set_session_agent(engine->guard, &session->id, session->agent);
+	journal_put_session(engine->journal, &session->id, &setup, 0, now_ns(CLOCK_BOOTTIME));
+	if (sessions_setup(pipeline_sessions(engine->pipeline), &session->id, &setup))
+		log_error("out of memory: a session is told of as that of a pod that is not known");
+}
+
+/* Nobody is asked any more about what a process did in a pod that was not known. */
+static void withdraw_holds(struct engine *engine, const struct buffer *held)
+{
+	for (size_t at = 0; at < held->length;) {
+		const struct record_op *op = (const struct record_op *)(held->data + at);
+
+		holds_process_ended(pipeline_holds(engine->pipeline), &op->actor.process, now_ns(CLOCK_BOOTTIME));
+		at += (op->head.size + 7) & ~7u;
+	}
+}
+
+static int note_all(struct mistaken *mistaken)
+{
+	struct sessions *sessions = pipeline_sessions(mistaken->engine->pipeline);
+	int error = sessions_for_each(sessions, note_mistaken, mistaken);
+
 	if (!error && mistaken->session_count)
-		error = guard_for_each_held(engine->guard, note_held, mistaken);
-	if (!error)
-		error = sessions_for_each_process(pipeline_sessions(engine->pipeline), note_exit, mistaken);
-	if (error)
-		log_error("out of memory: sessions of pods that turned out to be something else stay");
-	for (size_t i = 0; i < mistaken->session_count && !error; i++)
-		guard_drop_members(engine->guard, &mistaken->sessions[i]);
-	if (!error)
-		feed_all(engine, &mistaken->exits);
-	for (size_t i = 0; i < mistaken->session_count && !error; i++)
-		guard_remove_session(engine->guard, &mistaken->sessions[i]);
+		error = guard_for_each_held(mistaken->engine->guard, note_held, mistaken);
+	if (!error && mistaken->session_count)
+		error = sessions_for_each_process(sessions, note_exit, mistaken);
+	return error;
+}
+
+/* Those of no agent end, and leave no trace in the kernel; the others become what they are. */
+static void correct_mistaken(struct engine *engine, struct mistaken *mistaken)
+{
+	if (!policy_unresolved_agent(pipeline_policy(engine->pipeline)))
+		return;
+	catch_up(engine);
+	if (note_all(mistaken)) {
+		log_error("out of memory: sessions of pods that turned out to be something else stay as they are");
+		mistaken->held.length = 0;
+		return;
+	}
+	for (size_t i = 0; i < mistaken->session_count; i++) {
+		if (mistaken->sessions[i].agent)
+			correct_session(engine, &mistaken->sessions[i]);
+		else
+			guard_drop_members(engine->guard, &mistaken->sessions[i].id);
+	}
+	withdraw_holds(engine, &mistaken->held);
+	feed_all(engine, &mistaken->exits);
 }
 
 static void pods_marked(bool somebody, void *userdata)
@@ -1079,7 +1123,7 @@ static void pods_marked(bool somebody, void *userdata)
 	struct mistaken mistaken = {.engine = engine};
 	int error = 0;
 
-	end_mistaken(engine, &mistaken);
+	correct_mistaken(engine, &mistaken);
 	if (somebody)
 		error = adopt(engine);
 	if (error)
@@ -1893,8 +1937,7 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
-		sinks_json(engine), "journal", journal_json(engine), "pods",
-		engine->pods ? pods_json(engine) : NULL);
+		sinks_json(engine), "journal", journal_json(engine), "pods", engine->pods ? pods_json(engine) : NULL);
 }
 
 static int add_session_row(struct session *session, void *userdata)

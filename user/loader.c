@@ -976,7 +976,8 @@ static int task_list_add(struct task_list *list, uint32_t pid)
 }
 
 /* Takes out of the map whatever `drops` says; how many it did. An entry that moves meanwhile is met by the next call. */
-static size_t drop_tasks(struct guard *guard, bool (*drops)(const struct task_entry *entry, void *userdata), void *userdata)
+static size_t drop_tasks(struct guard *guard, bool (*drops)(const struct task_entry *entry, void *userdata),
+			 void *userdata)
 {
 	const struct bpf_map *map = guard->skel->maps.tasks;
 	struct task_list list = {};
@@ -1412,6 +1413,14 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
 
+void guard_forget_call(struct guard *guard, const struct actor *actor)
+{
+	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+
+	guard_drop_held(guard, actor);
+	bpf_map__delete_elem(guard->skel->maps.inflights, &key, sizeof(key), 0);
+}
+
 void guard_set_traced(struct guard *guard, uint32_t pid)
 {
 	__atomic_store_n(&guard->skel->bss->settings.traced, pid, __ATOMIC_SEQ_CST);
@@ -1537,6 +1546,19 @@ int guard_session_agent(struct guard *guard, const struct session_id *id, uint32
 	if (!error)
 		*ret_agent = info.agent;
 	return error;
+}
+
+int guard_set_session_agent(struct guard *guard, const struct session_id *id, uint32_t agent)
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (error)
+		return error;
+	info.agent = agent;
+	return bpf_map__update_elem(guard->skel->maps.sessions, id, sizeof(*id), &info, sizeof(info), BPF_EXIST)
+		       ? -errno
+		       : 0;
 }
 
 int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1])

@@ -110,6 +110,7 @@ int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t
 void guard_remove_session(struct guard *guard, const struct session_id *id);
 /* What the kernel side knows of a session. -ENOENT: nothing. */
 int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent);
+int guard_set_session_agent(struct guard *guard, const struct session_id *id, uint32_t agent);
 int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1]);
 
 /* Makes a process a member. -ENOSPC: there is no room. */
@@ -166,6 +167,8 @@ void guard_revoke(struct guard *guard, const struct grant_key *key);
 
 /* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
 void guard_drop_held(struct guard *guard, const struct actor *actor);
+/* The same, of a call that comes again from its start: it is not told of a second time for its end. */
+void guard_forget_call(struct guard *guard, const struct actor *actor);
 
 /* The process that is traced by ourselves from now on; 0: none. What anybody else traces cannot be stopped for long. */
 void guard_set_traced(struct guard *guard, uint32_t pid);

@@ -989,11 +989,11 @@ static int add_unresolved(struct loader *loader)
 		return 0;
 	for (size_t i = 0; i < policy->rule_count; i++)
 		if (streq(policy->rules[i].name, UNRESOLVED_RULE))
-			note(loader, &policy->rules[i], "the name %s stands for what unresolved: says of pods; take another one",
-			     UNRESOLVED_RULE);
+			note(loader, &policy->rules[i],
+			     "the name %s stands for what unresolved: says of pods; take another one", UNRESOLVED_RULE);
 	if (policy->rule_count == RULES_MAX)
-		note(loader, &policy->rules[RULES_MAX - 1], "agents by pod need one rule themselves: at most %d are left",
-		     RULES_MAX - 1);
+		note(loader, &policy->rules[RULES_MAX - 1],
+		     "agents by pod need one rule themselves: at most %d are left", RULES_MAX - 1);
 	if (loader->errors->errors)
 		return 0;
 	r = add_unresolved_agent(policy);

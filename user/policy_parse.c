@@ -1203,10 +1203,8 @@ static int parse_journal(struct loader *loader, const struct yaml_node *value, v
 
 static int parse_unresolved_verdict(struct loader *loader, const struct yaml_node *value, void *field)
 {
-	static const char *const names[] = {[VERDICT_ALLOW] = "allow",
-					    [VERDICT_ALERT] = "alert",
-					    [VERDICT_HOLD] = "hold",
-					    [VERDICT_DENY] = "deny"};
+	static const char *const names[] = {
+		[VERDICT_ALLOW] = "allow", [VERDICT_ALERT] = "alert", [VERDICT_HOLD] = "hold", [VERDICT_DENY] = "deny"};
 
 	return parse_byte_word(loader, value, "verdict", names, ARRAY_SIZE(names), field);
 }
@@ -1221,6 +1219,9 @@ static int parse_unresolved(struct loader *loader, const struct yaml_node *value
 
 	loader->policy->unresolved_line = value->line;
 	loader->policy->unresolved_column = value->column;
+	if (value->kind == YAML_KIND_SCALAR)
+		return parse_unresolved_verdict(loader, value,
+						(char *)field + offsetof(struct policy_unresolved, verdict));
 	return parse_map(loader, value, "unresolved", fields, ARRAY_SIZE(fields), field, keys);
 }
 

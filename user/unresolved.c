@@ -73,8 +73,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 		if (pod->late || pod->deadline > now)
 			continue;
-		log_warning("pod %s: the Kubernetes API has not told of it within %llu ms: the policy's unresolved: decides",
-			    pod->uid, (unsigned long long)(unresolved->timeout / NSEC_PER_MSEC));
+		log_warning(
+			"pod %s: the Kubernetes API has not told of it within %llu ms: the policy's unresolved: decides",
+			pod->uid, (unsigned long long)(unresolved->timeout / NSEC_PER_MSEC));
 		pod->late = any = true;
 		unresolved->became_late += 1;
 	}

@@ -241,6 +241,10 @@ class Bench:
         with open(self.log.name, encoding="utf-8") as lines:
             raise Failure("the daemon did not start: %s" % lines.read()[-400:])
 
+    def stop_daemon(self):
+        self.daemon.terminate()
+        self.daemon.wait()
+
     def agent_paths(self):
         """Where the agents' containers are, one level above them. The bystander's pod is not among them."""
         paths = [kubepods(style, quality, self.pod(style + quality))

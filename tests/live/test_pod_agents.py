@@ -28,6 +28,7 @@ import test_containers  # noqa: E402 (from this file's own directory)
 import test_pods  # noqa: E402
 from test_containers import FILES, Container, Failure, cgroup_root, expect, kubepods, new_id  # noqa: E402
 
+HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
 HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = """version: 1
@@ -364,16 +365,16 @@ def case_unresolved(bench, style):
     """The API answers late. The agent's pod is held with nothing lost; its neighbour waits, unharmed and unreported."""
     agent, other = new_uid(), new_uid()
     first, second = deleter(bench, agent, style), deleter(bench, other, style)
-    where, elsewhere = first.fill("held"), second.fill("held")
+    where, elsewhere = first.fill("held", HELD), second.fill("held", HELD)
     runs = [Running(container, "exec rm -rf /work/held") for container in (first, second)]
     bench.waits(2)
     time.sleep(0.5)
-    expect(len(os.listdir(where)) == FILES and len(os.listdir(elsewhere)) == FILES, "something was lost")
+    expect(len(os.listdir(where)) == HELD and len(os.listdir(elsewhere)) == HELD, "something was lost")
     expect(not bench.pending(), "somebody is asked: %s" % bench.pending())
     quiet = bench.api.create(other, labelled=False)
     expect(runs[1].wait() == 0 and not os.path.exists(elsewhere), "the bystander: %s" % second.output[-200:])
     bench.waits(1)
-    expect(len(os.listdir(where)) == FILES, "the agent went on with its neighbour")
+    expect(len(os.listdir(where)) == HELD, "the agent went on with its neighbour")
     pod = bench.api.create(agent)
     for _ in range(200):
         if bench.pending():
@@ -381,12 +382,12 @@ def case_unresolved(bench, style):
         time.sleep(0.02)
     holds = bench.pending()
     expect(len(holds) == 1 and holds[0]["rule"] == "held", "pending: %s" % holds)
-    expect(len(os.listdir(where)) == FILES, "%d of %d files are left" % (len(os.listdir(where)), FILES))
+    expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     while runs[0].is_alive():
         for hold in bench.pending():
             bench.answer("deny", hold)
         time.sleep(0.02)
-    expect(len(os.listdir(where)) == FILES, "%d of %d files are left" % (len(os.listdir(where)), FILES))
+    expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     expect(runs[0].status == 1, "status %s: %s" % (runs[0].status, first.output[-200:]))
     event = [event for event in bench.operations(first.id, 1) if event["verdict"] == "hold"][0]
     expect(event["container"]["pod"]["uid"] == agent and event["session"]["agent"] == "pod-agent", "event: %s" % event)
@@ -395,9 +396,106 @@ def case_unresolved(bench, style):
     bench.gone(quiet)
 
 
+def late(bench, verdict, script="rm -rf /work/d", pause="1s"):
+    """A container of a pod that nobody tells of in time, at its first deletion."""
+    bench.unresolved(verdict, pause)
+    container = deleter(bench, new_uid())
+    return container, container.fill("d"), Running(container, script)
+
+
+def case_late_alert(bench):
+    """Nobody tells of the pod: after its time it goes on, and each deletion is told of as such a pod's."""
+    container, where, run = late(bench, "alert")
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s" % run.status)
+    events = bench.operations(container.id, FILES)
+    expect(len({event["target"]["path"] for event in events}) == FILES, "%d deletions were told of" % len(events))
+    for event in events:
+        expect((event["verdict"], event["rule"], event["session"]["agent"]) == ("alert", "unresolved", "unresolved-pod"),
+               "event: %s" % event)
+        expect(event["container"]["pod"]["uid"] == container.pod, "event: %s" % event)
+
+
+def case_late_allow(bench):
+    container, where, run = late(bench, "allow")
+    expect(run.wait() == 0 and not os.path.exists(where) and unreported(bench, container), "status %s" % run.status)
+
+
+def case_late_deny(bench):
+    """Refused, each file, and without waiting anew for each; once the pod is known it is let be."""
+    container, where, run = late(bench, "deny", "rm -rf /work/d; sleep 1; rm -rf /work/d")
+    time.sleep(2.2)
+    expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
+    pod = bench.api.create(container.pod, labelled=False)
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    denied = [event for event in bench.operations(container.id, FILES) if event["verdict"] == "deny"]
+    expect(len(denied) == FILES, "%d refusals were told of" % len(denied))
+    bench.gone(pod)
+
+
+def case_late_hold(bench):
+    """Somebody is asked about a pod that nobody tells of. When it turns out to be no agent's, it goes on by itself."""
+    container, where, run = late(bench, "hold")
+    for _ in range(400):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "unresolved", "pending: %s" % holds)
+    expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
+    pod = bench.api.create(container.pod, labelled=False)
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    expect(not bench.pending(), "pending: %s" % bench.pending())
+    bench.gone(pod)
+
+
+def case_late_agent(bench):
+    """Held as a pod that nobody told of, and then an agent's: its own rules decide, from that very call on."""
+    bench.unresolved("hold", "1s")
+    container = deleter(bench, new_uid())
+    where = container.fill("held")
+    run = Running(container, "exec rm -rf /work/held")
+    for _ in range(400):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    pod = bench.api.create(container.pod)
+    for _ in range(400):
+        if [hold for hold in bench.pending() if hold["rule"] == "held"]:
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "held" and holds[0]["session"]["agent"] == "pod-agent",
+           "pending: %s" % holds)
+    bench.answer("approve", holds[0])
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    bench.gone(pod)
+
+
+def case_unresolved_running(bench):
+    """A pod that ran before the daemon, whose API is away at the start: its next deletion waits until there is an answer."""
+    quiet = new_uid()
+    container = deleter(bench, quiet)
+    bench.stop_daemon()
+    bench.api.do(lambda: (setattr(bench.api.server, "absent", True), bench.api.server.cut()))
+    where = container.fill("d")
+    run = Running(container, "while [ ! -e /work/go ]; do sleep 0.05; done; exec rm -rf /work/d")
+    bench.start_daemon()
+    with open(os.path.join(container.volume, "go"), "wb"):
+        pass
+    bench.waits(1)
+    expect(len(os.listdir(where)) == FILES, "it did not wait")
+    pod = bench.api.create(quiet, labelled=False)
+    bench.api.do(lambda: setattr(bench.api.server, "absent", False))
+    expect(run.wait() == 0 and not os.path.exists(where) and unreported(bench, container), "status %s" % run.status)
+    bench.gone(pod)
+
+
 def cases():
     return [("pod-unresolved-systemd", lambda bench: case_unresolved(bench, "systemd")),
             ("pod-unresolved-cgroupfs", lambda bench: case_unresolved(bench, "cgroupfs")),
+            ("pod-unresolved-running", case_unresolved_running), ("pod-late-alert", case_late_alert),
+            ("pod-late-allow", case_late_allow), ("pod-late-deny", case_late_deny), ("pod-late-hold", case_late_hold),
+            ("pod-late-agent", case_late_agent),
             ("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
             ("pod-first-instruction-cgroupfs", lambda bench: case_first_instruction(bench, "cgroupfs")),
             ("pod-killed", case_killed), ("pod-unlabelled", case_unlabelled), ("pod-told-late", case_told_late),
