@@ -6,6 +6,7 @@
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
 #   make bench-replay  how fast 10 million operations are replayed, and in how much memory
+#   make image      the container image as build/reprieve-image.tar, without a container engine; IMAGE=NAME:TAG
 #   make install    PREFIX=/usr/local by default
 #   make clean      remove build/
 #   make vmlinux    generate vmlinux.h, the kernel's types, anew: trimmed to those in use
@@ -31,7 +32,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all demo test check install clean unit need fuzz bench crash
+.PHONY: all demo test check image install clean unit need fuzz bench crash
 
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
@@ -124,6 +125,10 @@ demo:
 
 check: need
 	$(Q)tools/style
+
+# Made anew each time: it depends on the machine's libraries, too.
+image: all
+	$(Q)tools/image $(if $(IMAGE),--name $(IMAGE))
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man8

@@ -9,6 +9,7 @@
 #include "metrics.h"
 #include "opts.h"
 #include "pins.h"
+#include "policy_watch.h"
 #include "serve.h"
 
 struct daemon_options {
@@ -18,10 +19,13 @@ struct daemon_options {
 	const char *pins;
 	struct kube_api_options api;
 	const char *node;
+	const char *api_namespace;
+	bool api_verified;
 	const char *journal, *journal_key;
 	size_t ring_bytes;
 	bool observe;
 	bool tracepoints;
+	bool watch_policy;
 	bool quiet;
 };
 
@@ -32,18 +36,23 @@ enum {
 	OPTION_API,
 	OPTION_API_CA,
 	OPTION_API_TOKEN,
+	OPTION_API_NAMESPACE,
+	OPTION_API_VERIFIED,
 	OPTION_PINS,
 	OPTION_METRICS,
 	OPTION_RING,
 	OPTION_OBSERVE,
 	OPTION_TRACEPOINTS,
 	OPTION_JOURNAL,
-	OPTION_JOURNAL_KEY
+	OPTION_JOURNAL_KEY,
+	OPTION_WATCH_POLICY
 };
 
 static const struct argp_option rows[] = {
 	{"policy", 'p', "FILE", 0,
 	 "The policy (default: /etc/reprieve/policy.yaml if it is there, else the built-in one)", 0},
+	{"watch-policy", OPTION_WATCH_POLICY, NULL, 0,
+	 "Reload the policy whenever its file becomes another one, as SIGHUP does", 0},
 	{"events", OPTION_EVENTS, "FILE", 0, "Append every event to FILE, as JSON lines", 0},
 	{"journal", OPTION_JOURNAL, "DIR", 0,
 	 "Keep a journal in DIR of all that happens and is decided, for `reprieve replay`, `report`, `export`", 0},
@@ -64,6 +73,12 @@ static const struct argp_option rows[] = {
 	{"api", OPTION_API, "URL", 0, "The Kubernetes API (default: that of the cluster, where this runs in a pod)", 0},
 	{"api-ca", OPTION_API_CA, "FILE", 0, "Its certificates", 0},
 	{"api-token", OPTION_API_TOKEN, "FILE", 0, "The token to show it; read anew for each request", 0},
+	{"api-namespace", OPTION_API_NAMESPACE, "NAME", 0,
+	 "The namespace of Hold objects for sessions that are in no pod (default: the daemon's own, where it runs in one)",
+	 0},
+	{"api-verified", OPTION_API_VERIFIED, NULL, 0,
+	 "The cluster's admission policy makes spec.decidedBy of a Hold the name of who wrote it: believe it, and demand it",
+	 0},
 	{"quiet", 'q', NULL, 0, "No lines for people on standard error about alerts and kills", 0},
 	{},
 };
@@ -77,6 +92,37 @@ static size_t ring_bytes_of(const char *text)
 	if (*end || !kib || kib & (kib - 1) || kib < 4 || kib > 1u << 20)
 		return 0;
 	return kib * 1024;
+}
+
+/* What concerns Kubernetes. */
+static error_t parse_api(int key, char *argument, struct argp_state *state)
+{
+	struct daemon_options *own = state->input;
+
+	switch (key) {
+	case OPTION_NODE:
+		own->node = argument;
+		return 0;
+	case OPTION_API:
+		own->api.server = argument;
+		return 0;
+	case OPTION_API_CA:
+		own->api.ca_path = argument;
+		return 0;
+	case OPTION_API_TOKEN:
+		own->api.token_path = argument;
+		return 0;
+	case OPTION_API_NAMESPACE:
+		own->api_namespace = argument;
+		if (!kube_is_name(argument))
+			argp_error(state, "--api-namespace %s: that is no namespace's name", argument);
+		return 0;
+	case OPTION_API_VERIFIED:
+		own->api_verified = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -108,17 +154,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case OPTION_PINS:
 		own->pins = argument;
 		return 0;
-	case OPTION_NODE:
-		own->node = argument;
-		return 0;
-	case OPTION_API:
-		own->api.server = argument;
-		return 0;
-	case OPTION_API_CA:
-		own->api.ca_path = argument;
-		return 0;
-	case OPTION_API_TOKEN:
-		own->api.token_path = argument;
+	case OPTION_WATCH_POLICY:
+		own->watch_policy = true;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -132,7 +169,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 			argp_error(state, "--ring %s: a power of two from 4 to 1048576 is needed", argument);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_api(key, argument, state);
 	}
 }
 
@@ -151,17 +188,23 @@ struct daemon {
 	struct serve serve;
 	struct sinks *sinks;
 	struct metrics *metrics;
+	struct policy_watch *watch;
 };
 
-static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+static void reload(void *userdata)
 {
 	struct daemon *daemon = userdata;
 
-	(void)source;
-	(void)info;
 	sd_notify(0, "RELOADING=1");
 	engine_reload(daemon->serve.engine);
 	sd_notify(0, "READY=1");
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)source;
+	(void)info;
+	reload(userdata);
 	return 0;
 }
 
@@ -223,6 +266,15 @@ static int open_metrics(struct daemon *daemon, const struct daemon_options *own)
 	return error;
 }
 
+static int watch_policy(struct daemon *daemon, const char *path)
+{
+	int error = policy_watch_new(daemon->event, path, reload, daemon, &daemon->watch);
+
+	if (error)
+		log_error("--watch-policy: %s cannot be watched: %s", path, strerror(-error));
+	return error;
+}
+
 static int exit_code_of(int error)
 {
 	if (!error)
@@ -278,6 +330,8 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .pins = own->pins,
 					 .api = own->api,
 					 .node = own->node,
+					 .api_namespace = own->api_namespace,
+					 .api_verified = own->api_verified,
 					 .journal = own->journal,
 					 .journal_key = own->journal_key,
 					 .publish = serve_publish,
@@ -301,6 +355,8 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 		return exit_code_of(error);
 	if (open_metrics(daemon, own))
 		return EXIT_FAILED;
+	if (own->watch_policy && options.policy_path && watch_policy(daemon, options.policy_path))
+		return EXIT_FAILED;
 	tell_ready(daemon, common);
 	malloc_trim(0); /* compiling a policy takes 20 MB for a moment */
 	error = sd_event_loop(daemon->event);
@@ -314,15 +370,18 @@ int cmd_daemon(int argc, char **argv)
 	struct daemon_options own = {};
 	struct common_options common;
 	struct daemon daemon = {};
-	_cleanup_free_ char *server = NULL;
+	_cleanup_free_ char *server = NULL, *space = NULL;
 	int code = options_parse(&spec, argc, argv, &own, &common);
 
 	if (code)
 		return code;
+	if (!own.api_namespace && kube_own_namespace(&space) == 0)
+		own.api_namespace = space;
 	code = require_root("the daemon");
 	if (code)
 		return code;
 	code = find_api(&own, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
+	policy_watch_free(daemon.watch);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);
 	serve_close(&daemon.serve);

@@ -4,16 +4,84 @@
 #include "control.h"
 #include "event_line.h"
 #include "opts.h"
+#include "replay_filter.h"
+#include "status_check.h"
 #include "table.h"
 #include "util.h"
 
 #define LABEL_COLUMNS 12
 
+enum { OPTION_CHECK = OPTION_OWN, OPTION_TIER, OPTION_JOURNAL, OPTION_API_AGE };
+
+struct status_options {
+	struct status_wanted wanted;
+	bool check;
+	bool wants; /* something that only --check looks at */
+};
+
+static const struct argp_option rows[] = {
+	{"check", OPTION_CHECK, NULL, 0,
+	 "Say only what falls short, a line each, and exit with 1 where something does: for probes and monitors", 0},
+	{"tier", OPTION_TIER, "TIER", 0,
+	 "With --check: unlink, rmdir, rename and truncate are guarded by TIER or better: signal (default), uprobe, lsm",
+	 0},
+	{"journal", OPTION_JOURNAL, NULL, 0, "With --check: a journal is kept, and it can be written", 0},
+	{"api-age", OPTION_API_AGE, "TIME", 0,
+	 "With --check: the node's pods are known, and the Kubernetes API was heard within TIME (90s, 5m)", 0},
+	{},
+};
+
+static enum tier tier_named(const char *name)
+{
+	enum tier tier = TIER_COUNT;
+
+	while (--tier > TIER_NONE)
+		if (streq(name, tier_name(tier)))
+			break;
+	return tier;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+	struct status_options *own = state->input;
+	int64_t age;
+
+	switch (key) {
+	case OPTION_CHECK:
+		own->check = true;
+		return 0;
+	case OPTION_TIER:
+		own->wanted.tier = tier_named(argument);
+		if (own->wanted.tier == TIER_NONE)
+			argp_error(state, "--tier %s: signal, uprobe or lsm is needed", argument);
+		break;
+	case OPTION_JOURNAL:
+		own->wanted.journal = true;
+		break;
+	case OPTION_API_AGE:
+		if (replay_duration(argument, &age))
+			argp_error(state, "--api-age %s: a time such as 90s or 5m is needed", argument);
+		own->wanted.api_age = age / NSEC_PER_SEC;
+		break;
+	case ARGP_KEY_END:
+		if (own->wants && !own->check)
+			argp_error(state, "--tier, --journal and --api-age belong to --check");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	own->wants = true;
+	return 0;
+}
+
 static const struct option_spec spec = {
 	.summary = "Shows what the daemon guards and how well: tier by operation, policy, sessions, counts, losses.",
 	.examples = "  sudo reprieve status\n"
-		    "  sudo reprieve status --json | jq .losses.total\n",
+		    "  sudo reprieve status --json | jq .losses.total\n"
+		    "  sudo reprieve status --check --tier lsm --journal\n",
 	.common = COMMON_SOCKET | COMMON_JSON | COMMON_COLOR,
+	.options = rows,
+	.parse = parse,
 };
 
 struct status {
@@ -341,6 +409,30 @@ static void print_pods(struct status *status)
 	putchar('\n');
 }
 
+/* What of the holds is to be seen in the cluster. */
+static void print_hold_objects(struct status *status)
+{
+	json_t *objects = json_object_get(status->object, "hold_objects");
+	json_t *error = json_object_get(objects, "error");
+
+	if (!objects)
+		return;
+	print_label(status, "hold objects");
+	printf("%jd, %jd of them open; %jd answered there", (intmax_t)number_of(objects, "objects"),
+	       (intmax_t)number_of(objects, "open"), (intmax_t)number_of(objects, "decided"));
+	if (number_of(objects, "skipped"))
+		printf(", %jd holds had none at first", (intmax_t)number_of(objects, "skipped"));
+	if (json_is_string(error)) {
+		paint(status, red);
+		printf("; now: ");
+		print_safe(status, json_string_value(error));
+		paint(status, plain);
+	} else if (!json_is_true(json_object_get(objects, "synced"))) {
+		printf("; not listed yet");
+	}
+	putchar('\n');
+}
+
 static void print_degraded(struct status *status)
 {
 	json_t *degraded = json_object_get(status->object, "degraded"), *sentence;
@@ -361,8 +453,8 @@ static void print_degraded(struct status *status)
 static int print_status(json_t *object, bool color)
 {
 	static void (*const parts[])(struct status * status) = {
-		print_head,  print_tiers,   print_activity,  print_losses, print_reader,   print_mismatches,
-		print_sinks, print_journal, print_libraries, print_pods,   print_degraded,
+		print_head,  print_tiers,   print_activity,  print_losses, print_reader,       print_mismatches,
+		print_sinks, print_journal, print_libraries, print_pods,   print_hold_objects, print_degraded,
 	};
 	struct status status = {object, color, 0};
 
@@ -379,22 +471,75 @@ static int print_json(json_t *object)
 	return 0;
 }
 
+static void print_failed(json_t *failed, struct buffer *safe)
+{
+	json_t *sentence;
+	size_t i;
+
+	json_array_foreach (failed, i, sentence) {
+		line_add_text(safe, json_string_value(sentence));
+		buffer_char(safe, '\n');
+	}
+	fwrite(safe->data, 1, safe->length, stdout);
+}
+
+/* {"healthy":false,"failed":["..."]}, or a line for each that failed. */
+static int print_check(json_t *failed, bool json)
+{
+	_cleanup_buffer_ struct buffer safe = {};
+	json_t *object;
+	int error;
+
+	if (!json) {
+		print_failed(failed, &safe);
+		return safe.error;
+	}
+	object = json_pack("{s:b, s:O}", "healthy", !json_array_size(failed), "failed", failed);
+	error = object ? print_json(object) : -ENOMEM;
+	json_decref(object);
+	return error;
+}
+
+/* Returns an exit code. */
+static int check(const json_t *status, const struct status_wanted *wanted, bool json)
+{
+	json_t *failed = json_array();
+	int error = failed ? status_check(status, wanted, failed) : -ENOMEM;
+	int code = json_array_size(failed) ? EXIT_FAILED : EXIT_DONE;
+
+	if (!error)
+		error = print_check(failed, json);
+	json_decref(failed);
+	if (!error)
+		return code;
+	log_error("status: %s", strerror(-error));
+	return EXIT_FAILED;
+}
+
+static int show(json_t *status, const struct common_options *common)
+{
+	int error = common->json ? print_json(status) : print_status(status, common->color);
+
+	if (error)
+		log_error("status: %s", strerror(-error));
+	return error ? EXIT_FAILED : EXIT_DONE;
+}
+
 int cmd_status(int argc, char **argv)
 {
+	struct status_options own = {.wanted = {.tier = TIER_SIGNAL, .api_age = -1}};
 	struct common_options common;
 	struct control_error error;
 	json_t *result;
 	int code, failed;
 
-	code = options_parse(&spec, argc, argv, NULL, &common);
+	code = options_parse(&spec, argc, argv, &own, &common);
 	if (code)
 		return code;
 	failed = control_call(common.socket, json_pack("{s:s}", "command", "status"), &error, &result);
 	if (failed)
 		return control_report(failed, &error);
-	failed = common.json ? print_json(result) : print_status(result, common.color);
+	code = own.check ? check(result, &own.wanted, common.json) : show(result, &common);
 	json_decref(result);
-	if (failed)
-		log_error("status: %s", strerror(-failed));
-	return failed ? EXIT_FAILED : EXIT_DONE;
+	return code;
 }

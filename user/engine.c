@@ -10,6 +10,7 @@
 #include "container_state.h"
 #include "degraded.h"
 #include "journal_entries.h"
+#include "kube_holds.h"
 #include "libc.h"
 #include "libpq.h"
 #include "opts.h"
@@ -43,6 +44,7 @@ struct engine {
 	struct unresolved *unresolved; /* calls that wait for their pod to be known */
 	size_t awaiting; /* processes whose pod is not known, at the last look */
 	bool started; /* who tells of pods would be at hand by now */
+	struct kube_holds *objects; /* NULL: of no cluster */
 	struct libpq_set *libraries;
 	struct stakes *stakes;
 	struct libc_probes *libc;
@@ -62,14 +64,6 @@ struct engine {
 	bool blind; /* told of already */
 	uint32_t generation;
 };
-
-static uint64_t now_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 static struct clock current_clock(void)
 {
@@ -366,11 +360,11 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 	return error;
 }
 
-static void act_decided(const struct event *event, const struct pipeline_outcome *outcome, void *userdata)
+static void act_judged(const struct pipeline_judgement *judgement, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	if (journal_put_outcome(engine->journal, event, outcome))
+	if (journal_put_judgement(engine->journal, judgement))
 		engine->journal_urgent = true;
 }
 
@@ -380,6 +374,7 @@ static void act_hold_changed(const struct hold *hold, const char *change, uint64
 
 	journal_put_hold(engine->journal, hold, change, 0, now);
 	engine->journal_urgent = true;
+	kube_holds_changed(engine->objects, hold, change);
 }
 
 static int act_refuse(const struct event *event, void *userdata)
@@ -1175,6 +1170,67 @@ static int open_pods(struct engine *engine, sd_event *event)
 	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
 }
 
+static int object_decide(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
+			 const char *reason, void *userdata)
+{
+	return engine_decide(userdata, number, decision, by, reason);
+}
+
+static void object_refuse(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
+			  const char *why, void *userdata)
+{
+	engine_refuse_review(userdata, number, decision, by, why);
+}
+
+struct account_search {
+	const struct engine *engine;
+	const char *space, *account;
+	bool found;
+};
+
+static int match_account(struct process *process, void *userdata)
+{
+	const struct container *container = process->cgroup ? process->cgroup->container : NULL;
+	struct account_search *search = userdata;
+	const char *uid;
+
+	if (!container || !process->alive)
+		return 0;
+	uid = container->pod_uid ? container->pod_uid : container->place.pod_uid;
+	search->found = uid[0] && pod_agents_is_account(search->engine->pods, uid, search->space, search->account);
+	return search->found;
+}
+
+/* Of a pod that a selector matches, or in which a session runs. */
+static int account_is_agents(const char *space, const char *account, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct account_search search = {engine, space, account, false};
+
+	if (!pod_agents_synced(engine->pods))
+		return -EAGAIN;
+	search.found = pod_agents_is_account(engine->pods, NULL, space, account);
+	if (!search.found)
+		sessions_for_each_process(pipeline_sessions(engine->pipeline), match_account, &search);
+	return search.found;
+}
+
+static int open_objects(struct engine *engine, sd_event *event)
+{
+	struct kube_holds_options options = {.api = engine->api,
+					     .node = engine->options.node,
+					     .own_namespace = engine->options.api_namespace,
+					     .verified = engine->options.api_verified,
+					     .holds = pipeline_holds(engine->pipeline),
+					     .clock = &engine->clock,
+					     .decide = object_decide,
+					     .refuse = object_refuse,
+					     .is_agents = account_is_agents,
+					     .userdata = engine};
+
+	return engine->api ? kube_holds_new(event, &options, &engine->objects) : 0;
+}
+
 /* Agents whose exec nobody saw, and processes whose exit nobody saw: looked for like those from before the start. */
 static void look_again(struct engine *engine)
 {
@@ -1307,7 +1363,7 @@ static int open_pipeline(struct engine *engine)
 					   .name_container = act_name_container,
 					   .find_volumes = act_find_volumes,
 					   .session_begun = act_session_begun,
-					   .decided = act_decided,
+					   .judged = act_judged,
 					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,
@@ -1476,6 +1532,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	engine->started = !error;
 	if (!error && !engine->pods)
 		unresolved_let_go(engine->unresolved);
+	if (!error)
+		error = open_objects(engine, event);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -1541,6 +1599,7 @@ void engine_free(struct engine *engine)
 	sd_event_source_disable_unref(engine->tick);
 	sd_event_source_disable_unref(engine->deadline);
 	stakes_free(engine->stakes);
+	kube_holds_free(engine->objects);
 	pod_agents_free(engine->pods);
 	kube_api_free(engine->api);
 	source_ring_stop(engine->source);
@@ -1673,6 +1732,7 @@ int engine_decide(struct engine *engine, uint32_t number, const struct hold_deci
 	int error;
 
 	journal_put_review(engine->journal, number, decision, by, reason, NULL, now);
+	kube_holds_decided_by(engine->objects, number, by);
 	error = pipeline_decide(engine->pipeline, number, decision, by, reason, now);
 	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
@@ -1927,7 +1987,7 @@ json_t *engine_status(struct engine *engine)
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
 		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o, "
-		"s:o, s:o*}",
+		"s:o, s:o*, s:o*}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -1937,7 +1997,8 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
-		sinks_json(engine), "journal", journal_json(engine), "pods", engine->pods ? pods_json(engine) : NULL);
+		sinks_json(engine), "journal", journal_json(engine), "pods", engine->pods ? pods_json(engine) : NULL,
+		"hold_objects", kube_holds_status(engine->objects));
 }
 
 static int add_session_row(struct session *session, void *userdata)

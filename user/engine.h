@@ -28,6 +28,8 @@ struct engine_options {
 	const char *pins; /* see struct guard_options */
 	struct kube_api_options api; /* of Kubernetes; no server: agents are not found by pod */
 	const char *node; /* ours, as Kubernetes names it; with api.server */
+	const char *api_namespace; /* of Hold objects of sessions in no pod; NULL: they become none */
+	bool api_verified; /* see struct kube_holds_options */
 	struct sinks *sinks; /* borrowed */
 	const char *journal; /* directory; NULL: none is kept */
 	const char *journal_key; /* file of the key that signs it; NULL: JOURNAL_KEY_DEFAULT */

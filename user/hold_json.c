@@ -130,8 +130,12 @@ json_t *hold_json(const struct hold *hold, const struct clock *clock, uint64_t n
 
 static json_t *reviewer_json(const struct reviewer *by)
 {
-	json_t *object = json_pack("{s:I, s:I, s:s?, s:s?}", "uid", (json_int_t)by->uid, "pid", (json_int_t)by->pid,
-				   "user", by->user, "comm", by->comm);
+	json_t *object;
+
+	if (!by->pid)
+		return json_pack("{s:s?}", "user", by->user);
+	object = json_pack("{s:I, s:I, s:s?, s:s?}", "uid", (json_int_t)by->uid, "pid", (json_int_t)by->pid, "user",
+			   by->user, "comm", by->comm);
 
 	if (object && by->session_id)
 		json_object_set_new(object, "session",

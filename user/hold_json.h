@@ -9,7 +9,7 @@
 
 /* Who decides. Texts are borrowed; NULL: not learned. */
 struct reviewer {
-	pid_t pid;
+	pid_t pid; /* 0: no process of this machine; the user tells who, and from where */
 	uid_t uid;
 	const char *user, *comm;
 	const char *session_id, *session_name; /* of a session that it belongs to, and may not decide for that */

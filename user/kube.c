@@ -17,14 +17,6 @@
 #define TOKEN_BYTES_MAX 16384
 #define NAME_BYTES_MAX 253 /* of a DNS subdomain */
 
-uint64_t kube_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* ---- transfers ---- */
 
 static size_t on_data(char *data, size_t size, size_t count, void *userdata)
@@ -33,7 +25,7 @@ static size_t on_data(char *data, size_t size, size_t count, void *userdata)
 	size_t length = size * count, most = REFUSAL_BYTES_MAX;
 	long code = 0;
 
-	transfer->contact = kube_now();
+	transfer->contact = now_ns(CLOCK_BOOTTIME);
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &code);
 	if (code / 100 == 2)
 		most = transfer->most;

@@ -35,8 +35,6 @@ struct kube_transfer {
 	void (*done)(struct kube_transfer *transfer, CURLcode result, long code);
 };
 
-uint64_t kube_now(void); /* nanoseconds since boot */
-
 /* A handle with all that every request has: URL, token, certificates. Then set what is its own, and begin. */
 int kube_transfer_open(struct kube_transfer *transfer, const char *path);
 int kube_transfer_header(struct kube_transfer *transfer, const char *line);

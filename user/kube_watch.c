@@ -245,7 +245,7 @@ static void list_done(struct kube_watch *watch, CURLcode result, long code)
 static void watch_done(struct kube_watch *watch, CURLcode result, long code)
 {
 	bool whole = result == CURLE_OK && code == HTTP_OK;
-	bool good = watch->told || kube_now() - watch->began > SHORT_WATCH_MS * NSEC_PER_MSEC;
+	bool good = watch->told || now_ns(CLOCK_BOOTTIME) - watch->began > SHORT_WATCH_MS * NSEC_PER_MSEC;
 	char why[800] = "";
 
 	if (!whole || !good)
@@ -358,7 +358,7 @@ static void begin(struct kube_watch *watch)
 		forget_version(watch);
 	watch->request = watch->version ? REQUEST_WATCH : REQUEST_LIST;
 	watch->told = false;
-	watch->began = kube_now();
+	watch->began = now_ns(CLOCK_BOOTTIME);
 	r = make_request(watch);
 	if (r == 0) {
 		watch->status.lists += watch->request == REQUEST_LIST;

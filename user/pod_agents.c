@@ -153,23 +153,16 @@ static unsigned int visit(struct pod_agents *agents, int parent, const char *nam
 	return marked;
 }
 
-static uint64_t now_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Marks what is there by now, and unmarks what is an agent's no more. */
 static void mark_all(struct pod_agents *agents)
 {
-	uint64_t began = now_usec();
+	uint64_t began = monotonic_ns() / 1000;
 	unsigned int marked = visit(agents, AT_FDCWD, agents->root, "", 0);
 
 	if (marked && agents->marked)
 		agents->marked(marked & MARKED_SOMEBODY, agents->userdata);
-	agents->pause = MIN(MAX(PAUSES * (now_usec() - began), (uint64_t)GATHER_USEC), (uint64_t)GATHER_MAX_USEC);
+	agents->pause =
+		MIN(MAX(PAUSES * (monotonic_ns() / 1000 - began), (uint64_t)GATHER_USEC), (uint64_t)GATHER_MAX_USEC);
 }
 
 static int on_gather(sd_event_source *source, uint64_t usec, void *userdata)
@@ -322,6 +315,38 @@ bool pod_agents_describe(const struct pod_agents *agents, struct container *cont
 	news |= set_text(&container->pod_name, pod->name);
 	news |= set_text(&container->pod_uid, pod->uid);
 	return set_text(&container->name, pod_container_name(pod, container->place.id)) || news;
+}
+
+bool pod_agents_synced(const struct pod_agents *agents)
+{
+	struct kube_watch_status status = {};
+
+	if (agents)
+		pods_client_status(agents->client, &status);
+	return status.synced;
+}
+
+struct account_search {
+	const char *uid, *space, *account;
+	bool found;
+};
+
+static void match_account(const struct pod *pod, void *userdata)
+{
+	struct account_search *search = userdata;
+
+	if (search->uid ? !streq(pod->uid, search->uid) : !pod->agent)
+		return;
+	if (streq(pod->pod_namespace, search->space) && streq(pod->account, search->account))
+		search->found = true;
+}
+
+bool pod_agents_is_account(const struct pod_agents *agents, const char *uid, const char *space, const char *account)
+{
+	struct account_search search = {uid, space, account, false};
+
+	pods_for_each(agents->pods, match_account, &search);
+	return search.found;
 }
 
 static void count_agent(const struct pod *pod, void *userdata)

@@ -45,6 +45,12 @@ uint32_t pod_agents_of_cgroup(const struct pod_agents *agents, const char *path)
 /* Fills in what the API knows of a container's pod. True where that is news. -ENOMEM counts as none. */
 bool pod_agents_describe(const struct pod_agents *agents, struct container *container);
 
+/* All pods of the node were told of at least once. NULL agents: never. */
+bool pod_agents_synced(const struct pod_agents *agents);
+
+/* Is that the service account of a pod: of the one with that uid, or where it is NULL of any that is an agent? */
+bool pod_agents_is_account(const struct pod_agents *agents, const char *uid, const char *space, const char *account);
+
 /* {"node":...,"pods":N,"agents":N,"synced":...,"error":...}: a new reference. */
 json_t *pod_agents_status(const struct pod_agents *agents);
 

@@ -110,6 +110,7 @@ static void pod_free(struct pod *pod)
 	free(pod->uid);
 	free(pod->pod_namespace);
 	free(pod->name);
+	free(pod->account);
 	free(pod->config_hash);
 	free(pod->labels);
 	free(pod);
@@ -177,6 +178,7 @@ static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct p
 	const json_t *metadata = json_object_get(object, "metadata");
 	const json_t *labels = json_object_get(metadata, "labels");
 	const json_t *annotations = json_object_get(metadata, "annotations");
+	const char *account = text_of(json_object_get(object, "spec"), "serviceAccountName");
 	const char *uid = text_of(metadata, "uid"), *name = text_of(metadata, "name");
 	const char *space = text_of(metadata, "namespace"), *hash = text_of(annotations, "kubernetes.io/config.hash");
 	_cleanup_(cleanup_pod) struct pod *pod = NULL;
@@ -189,10 +191,11 @@ static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct p
 	pod->uid = strdup(uid);
 	pod->name = strdup(name);
 	pod->pod_namespace = strdup(space);
+	pod->account = strdup(account ? account : "default");
 	pod->labels = labels_text(labels);
 	pod->config_hash = hash ? strdup(hash) : NULL;
-	if (!pod->uid || !pod->name || !pod->pod_namespace || !pod->labels || (hash && !pod->config_hash) ||
-	    add_containers(pod, json_object_get(object, "status")))
+	if (!pod->uid || !pod->name || !pod->pod_namespace || !pod->labels || !pod->account ||
+	    (hash && !pod->config_hash) || add_containers(pod, json_object_get(object, "status")))
 		return -ENOMEM;
 	pod->agent = hooks->select ? hooks->select(space, labels, annotations, hooks->userdata) : 0;
 	*ret_pod = take_pointer(pod);

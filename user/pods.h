@@ -37,6 +37,7 @@ struct pod_container {
 struct pod {
 	char *uid;
 	char *pod_namespace, *name;
+	char *account; /* name of the service account that it runs as, in its namespace */
 	char *config_hash; /* of a static pod: what stands in its cgroup's path for the uid; NULL: it is none */
 	char *labels; /* a JSON object, its keys sorted */
 	struct pod_container *containers; /* of all kinds (init, ordinary, ephemeral) whose ids are known */

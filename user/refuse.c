@@ -47,14 +47,6 @@ struct call {
 	bool again; /* it is to run once more, instead of failing */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static int trace(int request, const struct call *call, uint64_t address, const void *data)
 {
 	return ptrace(request, call->tid, (void *)(uintptr_t)address, (void *)data) < 0 ? -errno : 0;
@@ -81,7 +73,7 @@ static int next_stop(const struct call *call, int *ret_status)
 			return thread_ended(call);
 		if (info.si_pid)
 			return waitpid(call->tid, ret_status, __WALL | WNOHANG) == call->tid ? 0 : -ESRCH;
-		if (now_ns() >= call->deadline)
+		if (monotonic_ns() >= call->deadline)
 			return -ETIMEDOUT;
 		if (i < 4)
 			sched_yield();
@@ -303,7 +295,7 @@ static int stop_other(struct crowd *crowd, pid_t tid)
 	int status, error;
 
 	other.tid = tid;
-	other.deadline = now_ns() + LIMIT_NS / 4;
+	other.deadline = monotonic_ns() + LIMIT_NS / 4;
 	if (sleeps_in_call((pid_t)other.actor->process.pid, tid))
 		return 0;
 	error = trace(PTRACE_SEIZE, &other, 0, NULL);
@@ -383,7 +375,7 @@ static void give_up(struct call *call)
 	int status;
 
 	action_signal(&call->actor->process, SIGKILL);
-	call->deadline = now_ns() + LIMIT_NS;
+	call->deadline = monotonic_ns() + LIMIT_NS;
 	next_stop(call, &status);
 }
 
@@ -491,7 +483,7 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
 {
 	struct call call = {.actor = actor,
 			    .tid = (pid_t)actor->tid,
-			    .deadline = now_ns() + LIMIT_NS,
+			    .deadline = monotonic_ns() + LIMIT_NS,
 			    .stands = stands,
 			    .userdata = userdata};
 
@@ -503,7 +495,7 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
 static int end_call(const struct event *event, bool again, stands_fn stands, void *userdata)
 {
 	struct call call = {.actor = event_actor(event),
-			    .deadline = now_ns() + LIMIT_NS,
+			    .deadline = monotonic_ns() + LIMIT_NS,
 			    .stands = stands,
 			    .userdata = userdata,
 			    .again = again};

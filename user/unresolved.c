@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "unresolved.h"
 
-#include <time.h>
-
 #include "container.h"
 
 #define PODS_MAX 4096 /* that are late; of more than that the first are asked about anew */
@@ -32,14 +30,6 @@ struct unresolved {
 	uint64_t taken, became_late; /* since the start */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static struct unknown *find(const struct unresolved *unresolved, const char *uid)
 {
 	for (size_t i = 0; i < unresolved->pod_count; i++)
@@ -63,7 +53,7 @@ static void arm(struct unresolved *unresolved)
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct unresolved *unresolved = userdata;
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(CLOCK_BOOTTIME);
 	bool any = false;
 
 	(void)source;
@@ -147,7 +137,7 @@ static int expect_pod(struct unresolved *unresolved, const char *uid)
 	if (!grown)
 		return -ENOMEM;
 	unresolved->pods = grown;
-	grown[unresolved->pod_count] = (struct unknown){.deadline = now_ns() + unresolved->timeout};
+	grown[unresolved->pod_count] = (struct unknown){.deadline = now_ns(CLOCK_BOOTTIME) + unresolved->timeout};
 	snprintf(grown[unresolved->pod_count++].uid, POD_UID_BYTES, "%s", uid);
 	arm(unresolved);
 	return 0;

@@ -25,6 +25,16 @@ static const char status_reply[] =
 	"short\"],\"libraries\":[{\"path\":\"/lib/pq.so\","
 	"\"functions\":[\"PQfn\"]}]}";
 
+/* The same daemon on a bad day: what the replies to `status` are is said by the file `reply`, where there is one. */
+static const char *const sick_replies[] = {
+	"{\"tiers\":[{\"op\":\"unlink\",\"tier\":\"lsm\"},{\"op\":\"truncate\",\"tier\":\"uprobe\"},{\"op\":"
+	"\"overwrite\",\"tier\":\"none\"}],\"journal\":{\"directory\":\"/j\",\"failing\":\"disk \\u001b full\"},"
+	"\"pods\":{\"node\":\"n\",\"synced\":true,\"age\":90,\"error\":\"refused\"}}",
+	"{\"tiers\":[{\"op\":\"unlink\",\"tier\":\"none\"}],\"journal\":{\"directory\":\"/j\"},\"pods\":{\"node\":"
+	"\"n\",\"synced\":false,\"error\":\"no route\"}}",
+	"{\"tiers\":[]}",
+};
+
 static const char sessions_reply[] =
 	"{\"sessions\":[{\"id\":\"s-7-1\",\"name\":\"cla\\u001b[2Jude\",\"agent\":\"claude-code\",\"how\":\"run\","
 	"\"pid\":7,\"processes\":3,\"workspace\":\"/srv\",\"started\":\"2001-01-01T07:00:00.123456789Z\",\"counts\":"
@@ -33,9 +43,11 @@ static const char sessions_reply[] =
 
 static int handle_status(struct control_client *client, json_t *request, void *userdata)
 {
+	json_t *reply = json_load_file("reply", 0, NULL);
+
 	(void)request;
 	(void)userdata;
-	return control_reply(client, json_loads(status_reply, 0, NULL));
+	return control_reply(client, reply ? reply : json_loads(status_reply, 0, NULL));
 }
 
 static int handle_sessions(struct control_client *client, json_t *request, void *userdata)
@@ -135,6 +147,57 @@ static void test_status(void **state)
 	check_rows(cmd_status, rows, ARRAY_SIZE(rows));
 }
 
+static void with_reply(const char *reply, const struct row *rows, size_t count)
+{
+	FILE *file = fopen("reply", "w");
+
+	assert_true(fputs(reply, file) >= 0);
+	fclose(file);
+	check_rows(cmd_status, rows, count);
+	unlink("reply");
+}
+
+static void test_check(void **state)
+{
+	static const struct row well[] = {
+		{"status --check --socket sock", EXIT_DONE, NULL, NULL},
+		{"status --check --socket sock --json", EXIT_DONE, "{\"healthy\":true,\"failed\":[]}\n", NULL},
+		{"status --check --tier uprobe --socket sock", EXIT_FAILED,
+		 "tier: less than uprobe: unlink on signal, rmdir on signal; `reprieve doctor` tells why\n", NULL},
+		{"status --check --journal --socket sock", EXIT_FAILED, "journal: none is kept;", NULL},
+		{"status --check --api-age 5m --socket sock", EXIT_FAILED, "API: this daemon watches no pods;", NULL},
+		{"status --check --socket nobody", EXIT_NO_DAEMON, NULL, "no daemon at nobody"},
+		{"status --tier lsm --socket sock", EXIT_USAGE, NULL, "belong to --check"},
+		{"status --check --tier none --socket sock", EXIT_USAGE, NULL, "signal, uprobe or lsm"},
+		{"status --check --api-age soon --socket sock", EXIT_USAGE, NULL, "a time such as"},
+	};
+	static const struct row sick[] = {
+		{"status --check --tier uprobe --socket sock", EXIT_DONE, NULL, NULL},
+		{"status --check --tier lsm --socket sock", EXIT_FAILED, "less than lsm: truncate on uprobe;", NULL},
+		{"status --check --journal --socket sock", EXIT_FAILED, "journal: /j is not written: disk \\x1b full\n",
+		 NULL},
+		{"status --check --api-age 90 --socket sock", EXIT_DONE, NULL, NULL},
+		{"status --check --api-age 89s --socket sock", EXIT_FAILED,
+		 "API: last heard 90 s ago, more than 89 s: refused\n", NULL},
+		{"status --check --journal --api-age 1m --json --socket sock", EXIT_FAILED,
+		 "{\"healthy\":false,\"failed\":[\"journal: /j", NULL},
+	};
+	static const struct row unlisted[] = {
+		{"status --check --socket sock", EXIT_FAILED, "less than signal: unlink on none;", NULL},
+		{"status --check --journal --api-age 1m --socket sock", EXIT_FAILED,
+		 "API: the node's pods are not listed yet: no route\n", NULL},
+	};
+	static const struct row empty[] = {
+		{"status --check --socket sock", EXIT_FAILED, "tier: the daemon says of no operation", NULL},
+	};
+
+	(void)state;
+	check_rows(cmd_status, well, ARRAY_SIZE(well));
+	with_reply(sick_replies[0], sick, ARRAY_SIZE(sick));
+	with_reply(sick_replies[1], unlisted, ARRAY_SIZE(unlisted));
+	with_reply(sick_replies[2], empty, ARRAY_SIZE(empty));
+}
+
 static void test_sessions(void **state)
 {
 	static const struct row rows[] = {
@@ -178,6 +241,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_check),
 		cmocka_unit_test(test_sessions),
 		cmocka_unit_test(test_watch),
 	};
