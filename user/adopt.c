@@ -146,8 +146,14 @@ static uint32_t agent_of_cgroup(const struct policy *policy, const struct snapsh
  */
 static bool is_runtime(const struct snapshot_process *process)
 {
+	char path[64];
+	struct stat root, host;
 	const char *name = process->exe ? strrchr(process->exe, '/') : NULL;
 
+	/* Before it is in the container's root directory it may bear any name. */
+	snprintf(path, sizeof(path), "/proc/%u/root", process->pid);
+	if (!stat(path, &root) && !stat("/proc/1/root", &host) && root.st_dev == host.st_dev && root.st_ino == host.st_ino)
+		return true;
 	return !strncmp(process->comm, "runc:[", strlen("runc:[")) || (name && streq(name, "/crun"));
 }
 
