@@ -152,7 +152,8 @@ static bool is_runtime(const struct snapshot_process *process)
 
 	/* Before it is in the container's root directory it may bear any name. */
 	snprintf(path, sizeof(path), "/proc/%u/root", process->pid);
-	if (!stat(path, &root) && !stat("/proc/1/root", &host) && root.st_dev == host.st_dev && root.st_ino == host.st_ino)
+	if (!stat(path, &root) && !stat("/proc/1/root", &host) && root.st_dev == host.st_dev &&
+	    root.st_ino == host.st_ino)
 		return true;
 	return !strncmp(process->comm, "runc:[", strlen("runc:[")) || (name && streq(name, "/crun"));
 }

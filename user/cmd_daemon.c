@@ -23,6 +23,7 @@ struct daemon_options {
 	bool api_verified;
 	const char *journal, *journal_key;
 	size_t ring_bytes;
+	bool api_policies;
 	bool observe;
 	bool tracepoints;
 	bool watch_policy;
@@ -36,6 +37,7 @@ enum {
 	OPTION_API,
 	OPTION_API_CA,
 	OPTION_API_TOKEN,
+	OPTION_API_POLICIES,
 	OPTION_API_NAMESPACE,
 	OPTION_API_VERIFIED,
 	OPTION_PINS,
@@ -73,6 +75,9 @@ static const struct argp_option rows[] = {
 	{"api", OPTION_API, "URL", 0, "The Kubernetes API (default: that of the cluster, where this runs in a pod)", 0},
 	{"api-ca", OPTION_API_CA, "FILE", 0, "Its certificates", 0},
 	{"api-token", OPTION_API_TOKEN, "FILE", 0, "The token to show it; read anew for each request", 0},
+	{"api-policies", OPTION_API_POLICIES, NULL, 0,
+	 "Add the agents and rules of objects of kind ReprievePolicy, of all namespaces, behind those of the policy",
+	 0},
 	{"api-namespace", OPTION_API_NAMESPACE, "NAME", 0,
 	 "The namespace of Hold objects for sessions that are in no pod (default: the daemon's own, where it runs in one)",
 	 0},
@@ -156,6 +161,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_WATCH_POLICY:
 		own->watch_policy = true;
+		return 0;
+	case OPTION_API_POLICIES:
+		own->api_policies = true;
 		return 0;
 	case OPTION_OBSERVE:
 		own->observe = true;
@@ -319,6 +327,16 @@ static int find_api(struct daemon_options *own, char **ret_server)
 	return 0;
 }
 
+/* Objects that are asked for and cannot be had would be missed by nobody. */
+static int check_api(const struct daemon_options *own)
+{
+	if (!own->api_policies || own->api.server)
+		return 0;
+	log_error("--api-policies: no Kubernetes API is known; run as a pod of the cluster with NODE_NAME set, or give "
+		  "--api and --node");
+	return -EINVAL;
+}
+
 static int run_daemon(struct daemon *daemon, const struct daemon_options *own, const struct common_options *common)
 {
 	struct engine_options options = {.policy_path = own->policy,
@@ -329,6 +347,7 @@ static int run_daemon(struct daemon *daemon, const struct daemon_options *own, c
 					 .own_files = {own->events, common->socket},
 					 .pins = own->pins,
 					 .api = own->api,
+					 .api_policies = own->api_policies,
 					 .node = own->node,
 					 .api_namespace = own->api_namespace,
 					 .api_verified = own->api_verified,
@@ -380,7 +399,7 @@ int cmd_daemon(int argc, char **argv)
 	code = require_root("the daemon");
 	if (code)
 		return code;
-	code = find_api(&own, &server) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
+	code = find_api(&own, &server) || check_api(&own) ? EXIT_USAGE : run_daemon(&daemon, &own, &common);
 	policy_watch_free(daemon.watch);
 	metrics_free(daemon.metrics);
 	engine_free(daemon.serve.engine);

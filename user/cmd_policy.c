@@ -132,9 +132,11 @@ static struct policy *load(const char *file, struct agent_registry *registry, st
 
 static const struct option_spec check_spec = {
 	.arguments = "FILE",
-	.summary = "Validates a policy: errors as FILE:LINE:COLUMN: message, and what this kernel cannot enforce of it "
-		   "(as root).",
-	.examples = "  sudo reprieve policy check /etc/reprieve/policy.yaml\n",
+	.summary =
+		"Validates a policy, or an object of kind ReprievePolicy before it is applied to a cluster: errors as "
+		"FILE:LINE:COLUMN: message, and what this kernel cannot enforce of it (as root).",
+	.examples = "  sudo reprieve policy check /etc/reprieve/policy.yaml\n"
+		    "  reprieve policy check guard.yaml && kubectl apply -f guard.yaml\n",
 	.common = COMMON_JSON,
 	.arguments_min = 1,
 	.arguments_max = 1,
@@ -194,6 +196,41 @@ static int show_builtin(const struct common_options *common)
 	return print_json(object);
 }
 
+static void print_names(const json_t *list)
+{
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach (list, i, name)
+		printf("#     %s\n", json_string_value(name));
+}
+
+/* Which agents and rules are of which object; and which objects are not in force, and why. */
+static void print_objects(const json_t *result)
+{
+	const json_t *objects = json_object_get(result, "objects"), *object;
+	size_t i;
+
+	json_array_foreach (objects, i, object) {
+		const json_t *agents = json_object_get(object, "agents"), *rules = json_object_get(object, "rules");
+		size_t agent_count = json_array_size(agents), rule_count = json_array_size(rules);
+
+		printf("# " OBJECT_KIND " %s: %zu agent%s, %zu rule%s\n",
+		       json_string_value(json_object_get(object, "object")), agent_count, agent_count == 1 ? "" : "s",
+		       rule_count, rule_count == 1 ? "" : "s");
+		print_names(agents);
+		print_names(rules);
+	}
+	objects = json_object_get(json_object_get(result, "api"), "refused");
+	json_array_foreach (objects, i, object) {
+		_cleanup_buffer_ struct buffer safe = {};
+
+		line_add_text(&safe, json_string_value(json_object_get(object, "message")));
+		printf("# " OBJECT_KIND " %s is refused, nothing of it is in force: %.*s\n",
+		       json_string_value(json_object_get(object, "object")), (int)safe.length, safe.data);
+	}
+}
+
 static int show_in_force(json_t *result, const struct common_options *common)
 {
 	const char *origin = json_string_value(json_object_get(result, "origin"));
@@ -209,6 +246,7 @@ static int show_in_force(json_t *result, const struct common_options *common)
 	       json_is_true(json_object_get(result, "environment"))
 		       ? ", and by variables of their children's environment"
 		       : "");
+	print_objects(result);
 	if (text)
 		fputs(text, stdout);
 	return EXIT_DONE;

@@ -11,6 +11,7 @@
 #include "degraded.h"
 #include "journal_entries.h"
 #include "kube_holds.h"
+#include "kube_policies.h"
 #include "libc.h"
 #include "libpq.h"
 #include "opts.h"
@@ -40,6 +41,7 @@ struct engine {
 	struct pipeline *pipeline;
 	struct agent_registry *agents;
 	struct kube_api *api; /* NULL: of no cluster */
+	struct kube_policies *policies; /* NULL: none are looked for */
 	struct pod_agents *pods; /* NULL: nobody tells of pods */
 	struct unresolved *unresolved; /* calls that wait for their pod to be known */
 	size_t awaiting; /* processes whose pod is not known, at the last look */
@@ -453,6 +455,21 @@ static bool act_has_readers(void *userdata)
 
 /* --- policy --- */
 
+/* What was loaded is the node's own: objects come behind it. Freed in any case. */
+static int compose_policy(struct engine *engine, struct policy *own, struct policy **ret_policy)
+{
+	_cleanup_policy_errors_ struct policy_errors errors = {};
+	struct policy_set *set = kube_policies_set(engine->policies);
+	int error = own ? policy_set_own(set, own) : 0;
+
+	policy_free(own);
+	if (!error)
+		error = policy_set_compose(set, engine->agents, engine->generation + 1, ret_policy, &errors);
+	if (error)
+		policy_errors_print(&errors, stderr);
+	return error;
+}
+
 static int load_policy(struct engine *engine, struct policy **ret_policy)
 {
 	_cleanup_policy_errors_ struct policy_errors errors = {};
@@ -468,8 +485,16 @@ static int load_policy(struct engine *engine, struct policy **ret_policy)
 	else
 		error = policy_load_builtin(engine->agents, generation, &policy, &errors);
 	policy_errors_print(&errors, stderr);
+	if (!error && policy_is_objects(policy)) {
+		log_error("%s is an object of kind " OBJECT_KIND " for a cluster: apply it with kubectl; a node's own "
+			  "policy begins with \"version: 1\"",
+			  policy_origin(policy));
+		return -EINVAL;
+	}
 	if (error)
 		return error;
+	if (engine->policies)
+		return compose_policy(engine, take_pointer(policy), ret_policy);
 	*ret_policy = take_pointer(policy);
 	return 0;
 }
@@ -1471,6 +1496,7 @@ static int open_journal(struct engine *engine, const struct policy *policy)
 }
 
 static json_t *tiers_json(struct engine *engine);
+static int open_policies(struct engine *engine, sd_event *event);
 
 /* The beginning of a guard's run, once it is known what it can do. */
 static void journal_start(struct engine *engine)
@@ -1532,6 +1558,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	engine->started = !error;
 	if (!error && !engine->pods)
 		unresolved_let_go(engine->unresolved);
+	if (!error)
+		error = open_policies(engine, event);
 	if (!error)
 		error = open_objects(engine, event);
 	if (!error && engine->options.adopt)
@@ -1601,6 +1629,7 @@ void engine_free(struct engine *engine)
 	stakes_free(engine->stakes);
 	kube_holds_free(engine->objects);
 	pod_agents_free(engine->pods);
+	kube_policies_free(engine->policies);
 	kube_api_free(engine->api);
 	source_ring_stop(engine->source);
 	while ((batch = engine->waiting)) {
@@ -1624,28 +1653,79 @@ void engine_free(struct engine *engine)
 	free(engine);
 }
 
+/* In place of the one in force, which stays where that fails. Takes the policy over on success. */
+static int replace_policy(struct engine *engine, struct policy *policy)
+{
+	int error;
+
+	/* Two policies are at hand for records: what an older one decided has to be told before. */
+	catch_up(engine);
+	error = install_policy(engine, policy);
+	if (error)
+		return error;
+	tell_degraded(engine, policy);
+	if (engine->pods && pod_agents_set_policy(engine->pods, policy))
+		log_error("out of memory: agents by pod are not those of the new policy");
+	if (engine->options.adopt && adopt(engine))
+		log_warning("not all agents of the new policy could be looked for");
+	if (engine->policies)
+		kube_policies_composed(engine->policies);
+	return 0;
+}
+
 int engine_reload(struct engine *engine)
 {
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error = load_policy(engine, &policy);
 
-	/* Two policies are at hand for records: what an older one decided has to be told before. */
 	if (!error)
-		catch_up(engine);
-	if (!error)
-		error = install_policy(engine, policy);
+		error = replace_policy(engine, policy);
 	if (error) {
 		log_error("the policy was not reloaded: the one in force stays");
 		return error;
 	}
-	tell_degraded(engine, take_pointer(policy));
-	if (engine->pods && pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline)))
-		log_error("out of memory: agents by pod are not those of the new policy");
-	if (engine->options.adopt)
-		error = adopt(engine);
+	take_pointer(policy);
 	log_info("policy %s reloaded: %zu rules", policy_origin(pipeline_policy(engine->pipeline)),
 		 policy_rule_count(pipeline_policy(engine->pipeline)));
-	return error;
+	return 0;
+}
+
+/* The node's own policy stays as it was read last. */
+static void policies_changed(void *userdata)
+{
+	_cleanup_policy_ struct policy *policy = NULL;
+	struct engine *engine = userdata;
+	int error = compose_policy(engine, NULL, &policy);
+
+	/* Objects that were refused before and are now, or whose metadata alone is another. */
+	if (!error && streq(policy_text(policy), policy_text(pipeline_policy(engine->pipeline)))) {
+		kube_policies_composed(engine->policies);
+		return;
+	}
+	if (!error)
+		error = replace_policy(engine, policy);
+	if (error) {
+		log_error("objects of kind " OBJECT_KIND " are not taken into the policy: %s; the one in force stays",
+			  strerror(-error));
+		return;
+	}
+	take_pointer(policy);
+	log_info("policy composed of %s and objects of kind " OBJECT_KIND ": %zu rules",
+		 policy_origin(pipeline_policy(engine->pipeline)),
+		 policy_rule_count(pipeline_policy(engine->pipeline)));
+}
+
+/* Guarding begins with the node's own policy alone; objects are added when they are known, and stay while the API is away. */
+static int open_policies(struct engine *engine, sd_event *event)
+{
+	struct kube_policies_options options = {
+		.api = engine->api, .node = engine->options.node, .changed = policies_changed, .userdata = engine};
+	int error;
+
+	if (!engine->api || !engine->options.api_policies)
+		return 0;
+	error = kube_policies_new(event, &options, &engine->policies);
+	return error ? error : policy_set_own(kube_policies_set(engine->policies), pipeline_policy(engine->pipeline));
 }
 
 /* --- requests --- */
@@ -1987,7 +2067,7 @@ json_t *engine_status(struct engine *engine)
 			 counts_json(verdict_name, counts->verdicts, VERDICT_COUNT), "by_op", by_op_json(counts));
 	return json_pack(
 		"{s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:{s:I, s:s}, s:o, s:o, s:o, s:I, s:o, "
-		"s:o, s:o*, s:o*}",
+		"s:o, s:o*, s:o*, s:o*}",
 		"version", REPRIEVE_VERSION, "pid", (int)getpid(), "uptime_ms",
 		(json_int_t)((now_ns(CLOCK_BOOTTIME) - engine->began) / NSEC_PER_MSEC), "kernel", engine->facts.release,
 		"mode", observe ? "observe" : "enforce", "policy", policy_summary_json(policy), "tiers",
@@ -1998,7 +2078,8 @@ json_t *engine_status(struct engine *engine)
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
 		sinks_json(engine), "journal", journal_json(engine), "pods", engine->pods ? pods_json(engine) : NULL,
-		"hold_objects", kube_holds_status(engine->objects));
+		"policies", engine->policies ? kube_policies_status(engine->policies) : NULL, "hold_objects",
+		kube_holds_status(engine->objects));
 }
 
 static int add_session_row(struct session *session, void *userdata)
@@ -2025,9 +2106,10 @@ json_t *engine_policy(struct engine *engine)
 {
 	const struct policy *policy = pipeline_policy(engine->pipeline);
 
-	return json_pack("{s:s, s:s, s:b, s:I}", "origin", policy_origin(policy), "text", policy_text(policy),
-			 "environment", (int)policy_knows_environment(policy), "generation",
-			 (json_int_t)policy_image(policy)->rules.generation);
+	return json_pack("{s:s, s:s, s:b, s:I, s:o, s:o*}", "origin", policy_origin(policy), "text",
+			 policy_text(policy), "environment", (int)policy_knows_environment(policy), "generation",
+			 (json_int_t)policy_image(policy)->rules.generation, "objects", policy_objects_to_json(policy),
+			 "api", engine->policies ? kube_policies_status(engine->policies) : NULL);
 }
 
 struct pipeline *engine_pipeline(struct engine *engine)

@@ -28,6 +28,7 @@ struct engine_options {
 	const char *pins; /* see struct guard_options */
 	struct kube_api_options api; /* of Kubernetes; no server: agents are not found by pod */
 	const char *node; /* ours, as Kubernetes names it; with api.server */
+	bool api_policies; /* objects of kind ReprievePolicy are added to the policy; with api.server */
 	const char *api_namespace; /* of Hold objects of sessions in no pod; NULL: they become none */
 	bool api_verified; /* see struct kube_holds_options */
 	struct sinks *sinks; /* borrowed */

@@ -267,7 +267,7 @@ int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy
 		return r;
 	pod_selectors_free(agents->selectors);
 	agents->selectors = selectors;
-	pods_client_relist(agents->client);
+	pods_select_again(agents->pods);
 	return 0;
 }
 

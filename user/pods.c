@@ -113,6 +113,7 @@ static void pod_free(struct pod *pod)
 	free(pod->account);
 	free(pod->config_hash);
 	free(pod->labels);
+	json_decref(pod->annotations);
 	free(pod);
 }
 
@@ -173,6 +174,18 @@ static char *labels_text(const json_t *labels)
 	return json_is_object(labels) ? json_dumps(labels, JSON_COMPACT | JSON_SORT_KEYS) : strdup("{}");
 }
 
+/* Its values are shared, not copied. NULL: there are none. */
+static int copy_annotations(const json_t *annotations, json_t **ret_copy)
+{
+	json_t *copy = json_object_size(annotations) ? json_copy((json_t *)annotations) : NULL;
+
+	if (json_object_size(annotations) && !copy)
+		return -ENOMEM;
+	json_object_del(copy, "kubectl.kubernetes.io/last-applied-configuration");
+	*ret_copy = copy;
+	return 0;
+}
+
 static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct pod **ret_pod)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
@@ -195,9 +208,10 @@ static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct p
 	pod->labels = labels_text(labels);
 	pod->config_hash = hash ? strdup(hash) : NULL;
 	if (!pod->uid || !pod->name || !pod->pod_namespace || !pod->labels || !pod->account ||
-	    (hash && !pod->config_hash) || add_containers(pod, json_object_get(object, "status")))
+	    (hash && !pod->config_hash) || copy_annotations(annotations, &pod->annotations) ||
+	    add_containers(pod, json_object_get(object, "status")))
 		return -ENOMEM;
-	pod->agent = hooks->select ? hooks->select(space, labels, annotations, hooks->userdata) : 0;
+	pod->agent = hooks->select ? hooks->select(space, labels, pod->annotations, hooks->userdata) : 0;
 	*ret_pod = take_pointer(pod);
 	return 0;
 }
@@ -263,6 +277,8 @@ int pods_apply(struct pods *pods, const json_t *object)
 		return r;
 	at = place_of(pods, pod->uid);
 	if (*at && same_pod(*at, pod)) {
+		json_decref((*at)->annotations);
+		(*at)->annotations = take_pointer(pod->annotations);
 		(*at)->listed = true;
 		return 0;
 	}
@@ -306,6 +322,26 @@ void pods_list_end(struct pods *pods)
 				drop(pods, at);
 		}
 	}
+}
+
+static void select_again(struct pods *pods, struct pod *pod)
+{
+	json_t *labels = json_loads(pod->labels, 0, NULL);
+	uint32_t agent = pods->hooks.select(pod->pod_namespace, labels, pod->annotations, pods->hooks.userdata);
+
+	json_decref(labels);
+	if (agent == pod->agent)
+		return;
+	pod->agent = agent;
+	if (pods->hooks.changed)
+		pods->hooks.changed(pod, pods->hooks.userdata);
+}
+
+void pods_select_again(struct pods *pods)
+{
+	for (size_t i = 0; pods->hooks.select && i < POD_BUCKETS; i++)
+		for (struct pod *pod = pods->buckets[i]; pod; pod = pod->next)
+			select_again(pods, pod);
 }
 
 const struct pod *pods_find(const struct pods *pods, const char *uid)

@@ -40,6 +40,7 @@ struct pod {
 	char *account; /* name of the service account that it runs as, in its namespace */
 	char *config_hash; /* of a static pod: what stands in its cgroup's path for the uid; NULL: it is none */
 	char *labels; /* a JSON object, its keys sorted */
+	json_t *annotations; /* NULL: none; but for the one in which kubectl keeps a whole manifest */
 	struct pod_container *containers; /* of all kinds (init, ordinary, ephemeral) whose ids are known */
 	size_t container_count;
 	uint32_t agent; /* 0: it is none */
@@ -74,6 +75,9 @@ void pods_remove(struct pods *pods, const json_t *object);
 /* A whole list: between the two each pod of it is applied, and what was not in it is gone. */
 void pods_list_begin(struct pods *pods);
 void pods_list_end(struct pods *pods);
+
+/* Which agent each pod is, by another policy: without a word to the API, which may be away. */
+void pods_select_again(struct pods *pods);
 
 /* By metadata.uid or by a static pod's hash, as a cgroup's path has it. Borrowed; NULL: not known. */
 const struct pod *pods_find(const struct pods *pods, const char *uid);

@@ -79,7 +79,7 @@ const char *agent_name(const struct agent_registry *registry, uint32_t index)
 
 /* --- Freeing --- */
 
-static void strings_free(struct policy_strings *strings)
+void strings_free(struct policy_strings *strings)
 {
 	for (size_t i = 0; i < strings->count; i++)
 		free(strings->items[i]);
@@ -97,7 +97,7 @@ static void rule_free(struct policy_rule *rule)
 	free(rule->message);
 }
 
-static void labels_free(struct policy_labels *labels)
+void labels_free(struct policy_labels *labels)
 {
 	for (size_t i = 0; i < labels->count; i++) {
 		free(labels->list[i].key);
@@ -106,12 +106,13 @@ static void labels_free(struct policy_labels *labels)
 	free(labels->list);
 }
 
-static void agent_free(struct policy_agent *agent)
+void agent_free(struct policy_agent *agent)
 {
 	strings_free(&agent->exe);
 	strings_free(&agent->env);
 	strings_free(&agent->cgroup);
 	strings_free(&agent->pod_namespaces);
+	strings_free(&agent->members);
 	labels_free(&agent->pod_labels);
 	labels_free(&agent->pod_annotations);
 	free(agent->name);
@@ -130,6 +131,11 @@ void policy_free(struct policy *policy)
 		free(policy->sinks[i].url);
 		free(policy->sinks[i].secret_env);
 	}
+	for (size_t i = 0; i < policy->object_count; i++) {
+		free(policy->objects[i].object_namespace);
+		free(policy->objects[i].name);
+	}
+	free(policy->objects);
 	free(policy->journal.group);
 	strings_free(&policy->interpreters);
 	nfa_free(policy->names);
@@ -191,26 +197,33 @@ static void drop_environment(struct loader *loader)
 	}
 }
 
+static int register_agent(struct loader *loader, struct agent_registry *registry, struct policy_agent *agent)
+{
+	int index = agent_registry_add(registry, agent->name);
+
+	if (index == -ENOSPC)
+		note(loader, agent,
+		     "more than %d kinds of agent, those of earlier policies counted; "
+		     "restart the daemon to forget them",
+		     EXE_INTERPRETER - 1);
+	if (index > 0)
+		agent->index = (uint32_t)index;
+	return MIN(index, 0);
+}
+
+/* Those that are several others together last: where room is short, it is they that lack it. */
 static int register_agents(struct loader *loader, struct agent_registry *registry)
 {
 	struct policy *policy = loader->policy;
+	int r = 0;
 
-	for (size_t i = 0; i < policy->agent_count; i++) {
-		struct policy_agent *agent = &policy->agents[i];
-		int index = agent_registry_add(registry, agent->name);
+	for (size_t i = 0; !r && i < 2 * policy->agent_count; i++) {
+		struct policy_agent *agent = &policy->agents[i % policy->agent_count];
 
-		if (index == -ENOSPC) {
-			note(loader, agent,
-			     "more than %d kinds of agent, those of earlier policies counted; "
-			     "restart the daemon to forget them",
-			     EXE_INTERPRETER - 1);
-			return 0;
-		}
-		if (index < 0)
-			return index;
-		agent->index = (uint32_t)index;
+		if ((i >= policy->agent_count) == (agent->members.count > 0))
+			r = register_agent(loader, registry, agent);
 	}
-	return 0;
+	return r == -ENOSPC ? 0 : r;
 }
 
 static const struct policy_agent *find_agent(const struct policy *policy, const char *name)
@@ -221,28 +234,43 @@ static const struct policy_agent *find_agent(const struct policy *policy, const 
 	return NULL;
 }
 
-static void note_unknown_agent(struct loader *loader, const struct yaml_node *item)
+/* An object's agents go by their last name in it. */
+static size_t list_agents(const struct policy *policy, unsigned int object, const char *names[2 * AGENTS_MAX])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < policy->agent_count && count < 2 * AGENTS_MAX; i++) {
+		const struct policy_agent *agent = &policy->agents[i];
+
+		if (agent->object == object && !agent->members.count)
+			names[count++] = object ? policy_own_name(policy, object, agent->name) : agent->name;
+	}
+	return count;
+}
+
+static void note_unknown_agent(struct loader *loader, const struct policy_rule *rule, const struct yaml_node *item)
 {
 	const char *names[2 * AGENTS_MAX], *like;
-	size_t count = MIN(loader->policy->agent_count, ARRAY_SIZE(names));
+	size_t count = list_agents(loader->policy, rule->object, names);
 
-	for (size_t i = 0; i < count; i++)
-		names[i] = loader->policy->agents[i].name;
 	like = nearest(item->text, names, count);
 	if (like)
 		note(loader, item, "unknown agent \"%.64s\"; did you mean %s?", item->text, like);
 	else
-		note(loader, item, "unknown agent \"%.64s\"; define it under agents:", item->text);
+		note(loader, item, "unknown agent \"%.64s\"; define it under agents:%s", item->text,
+		     rule->object ? " of the object: its rules concern its own agents alone" : "");
 }
 
 static void check_agents(struct loader *loader)
 {
 	for (size_t rule = 0; rule < loader->policy->rule_count; rule++) {
 		const struct yaml_node *list = loader->sources[rule].value[RULE_AGENT];
+		const struct policy_rule *own = &loader->policy->rules[rule];
 
+		/* An object's rule names them without what stands before their names. */
 		for (size_t i = 0; list && i < list->count; i++)
-			if (!find_agent(loader->policy, list->items[i]->text))
-				note_unknown_agent(loader, list->items[i]);
+			if (!find_agent(loader->policy, own->agents.items[i]))
+				note_unknown_agent(loader, own, list->items[i]);
 	}
 }
 
@@ -530,6 +558,10 @@ static void table_add_agents(const struct policy *policy, const struct policy_ru
 		set_add(&table->by_agent[i], bit);
 	for (size_t i = 0; i < rule->agents.count; i++)
 		set_add(&table->by_agent[find_agent(policy, rule->agents.items[i])->index], bit);
+	for (size_t i = 0; i < policy->agent_count; i++)
+		for (size_t member = 0; member < policy->agents[i].members.count; member++)
+			if (has_string(&rule->agents, policy->agents[i].members.items[member]))
+				set_add(&table->by_agent[policy->agents[i].index], bit);
 }
 
 static void table_add(const struct policy *policy, unsigned int bit, struct rule_table *table)
@@ -1010,14 +1042,14 @@ static int add_unresolved(struct loader *loader)
 }
 
 static int load(struct loader *loader, const char *text, size_t length, struct agent_registry *registry,
-		struct yaml_node **tree)
+		struct yaml_node **documents)
 {
 	int r = read_signatures(loader);
 
 	if (!r)
-		r = yaml_tree_parse(text, length, loader->errors, tree);
+		r = yaml_documents_parse(text, length, loader->errors, documents);
 	if (!r)
-		r = parse_policy(loader, *tree);
+		r = parse_policy(loader, *documents);
 	if (r)
 		return r;
 	drop_nameless(loader->policy);
@@ -1026,6 +1058,8 @@ static int load(struct loader *loader, const char *text, size_t length, struct a
 	if (loader->policy->without_environment)
 		drop_environment(loader);
 	if (!loader->errors->errors)
+		r = combine_agents(loader);
+	if (!r && !loader->errors->errors)
 		r = add_unresolved(loader);
 	if (!r && !loader->errors->errors)
 		r = compile(loader, registry);
@@ -1056,7 +1090,7 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 	_cleanup_policy_ struct policy *policy = NULL;
 	_cleanup_free_ struct rule_source *sources = calloc(RULES_MAX, sizeof(*sources));
 	struct loader loader = {.errors = errors, .sources = sources, .surroundings = &registry->surroundings};
-	struct yaml_node *tree = NULL;
+	struct yaml_node *documents = NULL;
 	int r, known = registry->count;
 
 	if (!errors->file)
@@ -1067,8 +1101,8 @@ int policy_load_text(const char *text, size_t length, const char *origin, struct
 	if (r)
 		return r;
 	loader.policy = policy;
-	r = load(&loader, text, length, registry, &tree);
-	yaml_tree_free(tree);
+	r = load(&loader, text, length, registry, &documents);
+	yaml_tree_free(documents);
 	if (r) {
 		registry_cut(registry, known);
 		return r;
@@ -1198,6 +1232,24 @@ int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hol
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op)
 {
 	return rule < policy->rule_count && op < OP_COUNT && policy->rules[rule].ops >> op & 1;
+}
+
+const struct policy_object *policy_rule_object(const struct policy *policy, uint16_t rule)
+{
+	unsigned int object = rule < policy->rule_count ? policy->rules[rule].object : 0;
+
+	return object ? &policy->objects[object - 1] : NULL;
+}
+
+const struct policy_object *policy_objects(const struct policy *policy, size_t *ret_count)
+{
+	*ret_count = policy->object_count;
+	return policy->objects;
+}
+
+bool policy_is_objects(const struct policy *policy)
+{
+	return policy->without_own;
 }
 
 const struct policy_agent *policy_agents(const struct policy *policy, size_t *ret_count)

@@ -57,6 +57,7 @@ struct policy_rate {
 struct policy_rule {
 	char *name;
 	unsigned int line, column; /* of its name */
+	unsigned int object; /* that it is of, from 1; 0: of the policy itself */
 	uint32_t ops; /* mask of 1 << enum op that it can hold for */
 	uint32_t conditions; /* mask of 1 << enum family that it asks about */
 	uint32_t sql; /* mask of 1 << enum sql_class; 0: any statement */
@@ -96,11 +97,26 @@ struct policy_agent {
 	char *name;
 	unsigned int line, column;
 	uint32_t index; /* in the registry */
+	unsigned int object; /* that it is of, from 1; 0: of the policy itself, or of several together */
 	bool builtin; /* known without this policy, at least in part */
+	struct policy_strings members; /* agents that it is all at once: what names one of them names it; else none */
 	struct policy_strings exe, env, cgroup; /* env: NAME, or NAME=VALUE; * stands for anything in either */
 	struct policy_strings pod_namespaces; /* globs */
 	struct policy_labels pod_labels, pod_annotations; /* all of which a pod must have */
 };
+
+/*
+ * An object of kind ReprievePolicy, which follows the policy as a document of its own. Its agents and rules are named
+ * NAMESPACE/NAME/AGENT and NAMESPACE/NAME/RULE; its agents are pods of its namespace, its rules concern its agents alone.
+ */
+struct policy_object {
+	char *object_namespace, *name;
+	unsigned int line; /* where its document begins */
+};
+
+#define OBJECT_API_VERSION "reprieve.dev/v1alpha1"
+#define OBJECT_KIND "ReprievePolicy"
+#define OBJECT_NAMESPACE_DEFAULT "default" /* where a file does not say */
 
 #define SINK_SIZE_DEFAULT ((uint64_t)64 << 20)
 #define SINK_KEEP_DEFAULT 5
@@ -177,6 +193,11 @@ const char *policy_rule_message(const struct policy *policy, uint16_t rule);
 int policy_rule_hold(const struct policy *policy, uint16_t rule, struct rule_hold *ret);
 /* Can the rule hold for this op? */
 bool policy_rule_wants(const struct policy *policy, uint16_t rule, uint32_t op);
+/* The object that a rule is of; NULL: of none. */
+const struct policy_object *policy_rule_object(const struct policy *policy, uint16_t rule);
+const struct policy_object *policy_objects(const struct policy *policy, size_t *ret_count);
+/* Is it made of objects alone, without a policy before them? Nothing can be guarded by one. */
+bool policy_is_objects(const struct policy *policy);
 const struct policy_agent *policy_agents(const struct policy *policy, size_t *ret_count);
 /* Are processes looked at for agents' variables? Not where no agent has env:, or with `environment: false`. */
 bool policy_knows_environment(const struct policy *policy);
@@ -214,6 +235,8 @@ void policy_rules_for_args(const struct policy *policy, const char *args, size_t
 void policy_print(const struct policy *policy, FILE *file);
 
 typedef struct json_t json_t;
+/* [{"object":"NAMESPACE/NAME","agents":[...],"rules":[...]}], by their full names: a new reference. */
+json_t *policy_objects_to_json(const struct policy *policy);
 /* A new reference, or NULL: out of memory. */
 json_t *policy_to_json(const struct policy *policy);
 

@@ -433,6 +433,30 @@ static void add_strings(json_t *object, const char *key, const struct policy_str
 	json_object_set_new(object, key, list);
 }
 
+static json_t *object_to_json(const struct policy *policy, unsigned int number)
+{
+	const struct policy_object *object = &policy->objects[number - 1];
+	json_t *agents = json_array(), *rules = json_array();
+
+	for (size_t i = 0; i < policy->agent_count; i++)
+		if (policy->agents[i].object == number)
+			json_array_append_new(agents, json_string(policy->agents[i].name));
+	for (size_t i = 0; i < policy->rule_count; i++)
+		if (policy->rules[i].object == number)
+			json_array_append_new(rules, json_string(policy->rules[i].name));
+	return json_pack("{s:o, s:o, s:o}", "object", json_sprintf("%s/%s", object->object_namespace, object->name),
+			 "agents", agents, "rules", rules);
+}
+
+json_t *policy_objects_to_json(const struct policy *policy)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 1; i <= policy->object_count; i++)
+		json_array_append_new(list, object_to_json(policy, i));
+	return list;
+}
+
 static json_t *rule_to_json(const struct policy_rule *rule)
 {
 	json_t *object = json_pack("{s:s, s:i, s:o, s:s}", "name", rule->name, "line", (int)rule->line, "op",

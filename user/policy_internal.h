@@ -63,8 +63,11 @@ struct policy {
 
 	struct policy_rule *rules;
 	size_t rule_count;
-	struct policy_agent *agents; /* built-in ones first */
+	struct policy_agent *agents; /* those of several together first, then built-in ones */
 	size_t agent_count;
+	struct policy_object *objects;
+	size_t object_count;
+	bool without_own; /* the first document is an object already */
 	bool without_builtin;
 	unsigned int without_environment; /* the line that says so; 0: agents are known by their environment too */
 	struct policy_sink *sinks;
@@ -91,6 +94,7 @@ struct loader {
 	struct policy_errors *errors;
 	struct rule_source *sources; /* of each rule */
 	bool builtin; /* reading the built-in signatures */
+	unsigned int object; /* that is being read, from 1; 0: none */
 	const struct policy_surroundings *surroundings;
 };
 
@@ -103,8 +107,33 @@ extern const char builtin_policy[], builtin_policy_end[];
 extern const char builtin_agents[], builtin_agents_end[];
 
 /* A whole policy; a file of agents' signatures. */
-int parse_policy(struct loader *loader, const struct yaml_node *root);
+int parse_policy(struct loader *loader, const struct yaml_node *documents);
 int parse_signatures(struct loader *loader, const struct yaml_node *root);
+
+/* The key of a row; NULL beyond the last. */
+const char *rule_field_key(unsigned int field);
+
+/* user/policy_object.c: a document of kind ReprievePolicy; the lists are parsed by the two functions. */
+bool is_object(const struct yaml_node *root);
+int parse_object(struct loader *loader, const struct yaml_node *root);
+/* The words of the policy's two lists, where an object's spec has them. */
+int parse_agents(struct loader *loader, const struct yaml_node *value, void *field);
+int parse_rules(struct loader *loader, const struct yaml_node *value, void *field);
+/* Is it a key of the policy itself? */
+bool is_policy_key(const char *key);
+/* NAMESPACE/NAME/ before a name of the object that is being read. -ENOMEM. */
+int object_prefix(const struct loader *loader, char **name);
+/* What stands behind that. */
+const char *policy_own_name(const struct policy *policy, unsigned int object, const char *name);
+int object_agent(struct loader *loader, const struct yaml_node *value, struct policy_agent *agent);
+int object_rule(struct loader *loader, struct policy_rule *rule);
+/* Agents for pods that are an agent of the policy and of objects at once. -ENOMEM. */
+int combine_agents(struct loader *loader);
+
+int add_string(struct policy_strings *strings, const char *text);
+void strings_free(struct policy_strings *strings);
+void labels_free(struct policy_labels *labels);
+void agent_free(struct policy_agent *agent);
 
 /* Parses "10.0.0.0/8", "::1" or "192.0.2.7". -EINVAL: something else. */
 int parse_network(const char *text, struct in6_addr *ret_address, uint8_t *ret_prefix);

@@ -455,7 +455,7 @@ static int parse_list(struct loader *loader, const struct yaml_node *value, cons
 	return r;
 }
 
-static int add_string(struct policy_strings *strings, const char *text)
+int add_string(struct policy_strings *strings, const char *text)
 {
 	char **grown = reallocarray(strings->items, strings->count + 1, sizeof(*grown));
 
@@ -761,7 +761,8 @@ static int parse_pod(struct loader *loader, const struct yaml_node *value, void 
 	const struct yaml_node *keys[ARRAY_SIZE(fields)] = {};
 
 	if (value->kind == YAML_KIND_MAP && !value->count)
-		note(loader, value, "an empty pod: would match every pod; name namespaces, labels or annotations");
+		note(loader, value, "an empty pod: would match every pod; name %slabels or annotations",
+		     loader->object ? "" : "namespaces, ");
 	return parse_map(loader, value, "pod", fields, ARRAY_SIZE(fields), field, keys);
 }
 
@@ -784,6 +785,7 @@ static int keep_agent(struct loader *loader, const struct agent_draft *draft)
 		return -ENOMEM;
 	policy->agents = grown;
 	grown[policy->agent_count] = draft->agent;
+	grown[policy->agent_count].object = loader->object;
 	grown[policy->agent_count++].builtin = loader->builtin;
 	return 0;
 }
@@ -798,7 +800,9 @@ static void check_agent(struct loader *loader, const struct yaml_node *value, co
 	for (size_t i = 0; draft->agent.name && i < loader->policy->agent_count; i++) {
 		const struct policy_agent *other = &loader->policy->agents[i];
 
-		if (other->name && other->builtin == loader->builtin && streq(other->name, draft->agent.name))
+		/* The policy may say more of a built-in agent; an object's is another. */
+		if (other->name && (other->builtin == loader->builtin || loader->object) &&
+		    streq(other->name, draft->agent.name))
 			note(loader, map_value(value, keys[AGENT_NAME]),
 			     "two agents are named %s; the first in line %u", other->name, other->line);
 	}
@@ -824,7 +828,11 @@ static int parse_agent(struct loader *loader, const struct yaml_node *value)
 	int r = parse_map(loader, value, "an agent", agent_fields, AGENT_FIELD_COUNT, &draft, keys);
 	int kept;
 
-	if (keys[AGENT_BUILTIN]) {
+	if (!r && loader->object && loader->errors->errors == errors)
+		r = object_agent(loader, value, &draft.agent);
+	if (loader->object && loader->errors->errors != errors) {
+		/* What is wrong was told. */
+	} else if (keys[AGENT_BUILTIN]) {
 		apply_switch(loader, value, &draft, AGENT_BUILTIN);
 	} else if (keys[AGENT_ENVIRONMENT]) {
 		apply_switch(loader, value, &draft, AGENT_ENVIRONMENT);
@@ -850,7 +858,7 @@ static int parse_each(struct loader *loader, const struct yaml_node *value, cons
 	return r;
 }
 
-static int parse_agents(struct loader *loader, const struct yaml_node *value, void *field)
+int parse_agents(struct loader *loader, const struct yaml_node *value, void *field)
 {
 	(void)field;
 	return parse_each(loader, value, "agents", parse_agent);
@@ -884,6 +892,11 @@ static const struct field rule_fields[RULE_FIELD_COUNT] = {
 	[RULE_SCOPE] = RULE_ROW("scope", parse_scope, scope),
 	[RULE_MESSAGE] = RULE_ROW("message", parse_message, message),
 };
+
+const char *rule_field_key(unsigned int field)
+{
+	return field < RULE_FIELD_COUNT ? rule_fields[field].key : NULL;
+}
 
 /* Which ops a condition can hold for, and the family that it belongs to. */
 static const struct condition {
@@ -985,12 +998,15 @@ static int parse_rule(struct loader *loader, const struct yaml_node *value)
 	size_t errors = loader->errors->errors;
 	int r;
 
-	*rule = (struct policy_rule){.line = value->line, .column = value->column};
+	*rule = (struct policy_rule){.line = value->line, .column = value->column, .object = loader->object};
 	*source = (struct rule_source){};
 	r = parse_map(loader, value, "a rule", rule_fields, RULE_FIELD_COUNT, rule, source->key);
 	if (r || value->kind != YAML_KIND_MAP)
 		return r;
 	find_values(value, source);
+	r = loader->object ? object_rule(loader, rule) : 0;
+	if (r)
+		return r;
 	if (rule->name) {
 		rule->line = source->value[RULE_NAME]->line;
 		rule->column = source->value[RULE_NAME]->column;
@@ -1006,14 +1022,24 @@ static int parse_rule(struct loader *loader, const struct yaml_node *value)
 		rule->on_timeout = VERDICT_DENY;
 	if (loader->errors->errors == errors)
 		check_rule(loader, rule, source);
+	if (rule->object)
+		rule->conditions |= 1u << FAMILY_AGENT;
 	return 0;
 }
 
-static int parse_rules(struct loader *loader, const struct yaml_node *value, void *field)
+int parse_rules(struct loader *loader, const struct yaml_node *value, void *field)
 {
+	size_t before = loader->policy->rule_count;
+
 	(void)field;
-	if (value->kind == YAML_KIND_LIST && value->count > RULES_MAX) {
-		note(loader, value->items[RULES_MAX], "%zu rules; a policy has at most %d", value->count, RULES_MAX);
+	if (value->kind == YAML_KIND_LIST && value->count > RULES_MAX - before) {
+		if (before)
+			note(loader, value->items[RULES_MAX - before],
+			     "%zu rules, and %zu come before them; together there are at most %d", value->count, before,
+			     RULES_MAX);
+		else
+			note(loader, value->items[RULES_MAX], "%zu rules; a policy has at most %d", value->count,
+			     RULES_MAX);
 		return 0;
 	}
 	return parse_each(loader, value, "rules", parse_rule);
@@ -1256,9 +1282,30 @@ static int parse_root(struct loader *loader, const struct yaml_node *root, const
 	return parse_map(loader, root, "a policy", fields, count, loader->policy, keys);
 }
 
-int parse_policy(struct loader *loader, const struct yaml_node *root)
+bool is_policy_key(const char *key)
 {
-	return parse_root(loader, root, policy_fields, ARRAY_SIZE(policy_fields));
+	return find_field(policy_fields, ARRAY_SIZE(policy_fields), key) < ARRAY_SIZE(policy_fields);
+}
+
+int parse_policy(struct loader *loader, const struct yaml_node *documents)
+{
+	const struct yaml_node *first = documents->count ? documents->items[0] : NULL;
+	int r = 0;
+
+	loader->policy->without_own = is_object(first);
+	if (!loader->policy->without_own)
+		r = parse_root(loader, first, policy_fields, ARRAY_SIZE(policy_fields));
+	for (size_t i = !loader->policy->without_own; !r && i < documents->count; i++) {
+		const struct yaml_node *document = documents->items[i];
+
+		if (is_object(document))
+			r = parse_object(loader, document);
+		else
+			note(loader, document,
+			     "a second document; a policy is a single one, behind which only objects "
+			     "of kind " OBJECT_KIND " can follow");
+	}
+	return r;
 }
 
 int parse_signatures(struct loader *loader, const struct yaml_node *root)

@@ -76,6 +76,7 @@ struct reader {
 	size_t length;
 	const char **lines; /* where each line begins */
 	size_t line_count;
+	size_t documents_max;
 	struct policy_errors *errors;
 };
 
@@ -340,12 +341,22 @@ static int read_node(struct reader *reader, const yaml_event_t *event, unsigned 
 	return read_collection(reader, event, depth, ret);
 }
 
-/* What stands between the beginning of the stream and its end: at most one document. */
-static int read_stream(struct reader *reader, struct yaml_node **ret)
+static int read_document(struct reader *reader, const yaml_event_t *event, struct yaml_node *documents)
 {
-	_cleanup_(cleanup_tree) struct yaml_node *root = NULL;
-	bool document = false;
+	struct yaml_node *node;
+	int r = read_node(reader, event, 0, &node);
 
+	if (r)
+		return r;
+	r = add_item(documents, node);
+	if (r)
+		yaml_tree_free(node);
+	return r;
+}
+
+/* What stands between the beginning of the stream and its end. */
+static int read_stream(struct reader *reader, struct yaml_node *documents)
+{
 	for (;;) {
 		_cleanup_(cleanup_event) yaml_event_t event = {};
 		int r = next_event(reader, &event);
@@ -357,15 +368,13 @@ static int read_stream(struct reader *reader, struct yaml_node **ret)
 		case YAML_DOCUMENT_END_EVENT:
 			break;
 		case YAML_STREAM_END_EVENT:
-			*ret = take_pointer(root);
 			return 0;
 		case YAML_DOCUMENT_START_EVENT:
-			if (document)
+			if (documents->count == reader->documents_max)
 				return fail(reader, event.start_mark, "a second document; a policy is a single one");
-			document = true;
 			break;
 		default:
-			r = read_node(reader, &event, 0, &root);
+			r = read_document(reader, &event, documents);
 			if (r)
 				return r;
 		}
@@ -384,10 +393,12 @@ static int check_bytes(struct reader *reader)
 	return 0;
 }
 
-int yaml_tree_parse(const char *text, size_t length, struct policy_errors *errors, struct yaml_node **ret)
+static int parse_stream(const char *text, size_t length, size_t documents_max, struct policy_errors *errors,
+			struct yaml_node *documents)
 {
 	size_t mark = length >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
-	struct reader reader = {.text = text + mark, .length = length - mark, .errors = errors};
+	struct reader reader = {
+		.text = text + mark, .length = length - mark, .documents_max = documents_max, .errors = errors};
 	int r;
 
 	if (length > POLICY_BYTES_MAX) {
@@ -405,10 +416,90 @@ int yaml_tree_parse(const char *text, size_t length, struct policy_errors *error
 	}
 	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)reader.text, reader.length);
-	r = read_stream(&reader, ret);
+	r = read_stream(&reader, documents);
 	yaml_parser_delete(&reader.parser);
 	free(reader.lines);
 	return r;
+}
+
+int yaml_documents_parse(const char *text, size_t length, struct policy_errors *errors, struct yaml_node **ret)
+{
+	_cleanup_(cleanup_tree) struct yaml_node *documents = NULL;
+	int r = make_node(YAML_KIND_LIST, (yaml_mark_t){}, &documents);
+
+	if (!r)
+		r = parse_stream(text, length, SIZE_MAX, errors, documents);
+	if (!r)
+		*ret = take_pointer(documents);
+	return r;
+}
+
+int yaml_tree_parse(const char *text, size_t length, struct policy_errors *errors, struct yaml_node **ret)
+{
+	struct yaml_node documents = {.kind = YAML_KIND_LIST};
+	int r = parse_stream(text, length, 1, errors, &documents);
+	struct yaml_node *first = documents.count ? documents.items[0] : NULL;
+
+	free(documents.items);
+	if (r)
+		yaml_tree_free(first);
+	else
+		*ret = first;
+	return r;
+}
+
+/* --- Places --- */
+
+const struct yaml_node *yaml_map_find(const struct yaml_node *map, const char *key, const struct yaml_node **ret_key)
+{
+	if (!map || map->kind != YAML_KIND_MAP)
+		return NULL;
+	for (size_t i = 0; i + 1 < map->count; i += 2) {
+		if (map->items[i]->kind != YAML_KIND_SCALAR || !streq(map->items[i]->text, key))
+			continue;
+		if (ret_key)
+			*ret_key = map->items[i];
+		return map->items[i + 1];
+	}
+	return NULL;
+}
+
+static bool is_before(const struct yaml_node *node, unsigned int line, unsigned int column)
+{
+	return node->line < line || (node->line == line && node->column <= column);
+}
+
+/* Keys with dots or slashes in them, as labels have, stand in brackets. */
+static void add_key(struct buffer *path, const struct yaml_node *key)
+{
+	if (key->kind != YAML_KIND_SCALAR)
+		return;
+	if (strpbrk(key->text, "./[] "))
+		buffer_format(path, "[%.64s]", key->text);
+	else
+		buffer_format(path, "%s%.64s", path->length ? "." : "", key->text);
+}
+
+void yaml_path_of(const struct yaml_node *node, unsigned int line, unsigned int column, struct buffer *path)
+{
+	const struct yaml_node *below = NULL;
+	size_t at = 0, step = node->kind == YAML_KIND_MAP ? 2 : 1;
+
+	/* The last entry that begins at or before the place is the one that it is in. */
+	for (size_t i = 0; i + step <= node->count; i += step) {
+		if (!is_before(node->items[i], line, column))
+			break;
+		at = i;
+		below = node->items[i + step - 1];
+	}
+	if (!below)
+		return;
+	if (node->kind == YAML_KIND_MAP)
+		add_key(path, node->items[at]);
+	else
+		buffer_format(path, "[%zu]", at);
+	if (is_before(below, line, column))
+		yaml_path_of(below, line, column, path);
 }
 
 unsigned int yaml_text_column(const struct yaml_node *node, size_t offset)

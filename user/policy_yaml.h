@@ -2,12 +2,13 @@
 /*
  * YAML as a tree in which every node knows its place, and the list of what is wrong with a policy.
  *
- * Only the part of YAML that a policy needs: one document of maps, lists and scalars. Anchors, aliases and tags are
+ * Only the part of YAML that a policy needs: documents of maps, lists and scalars. Anchors, aliases and tags are
  * refused, since what a rule says should stand where the rule stands.
  */
 #ifndef REPRIEVE_POLICY_YAML_H
 #define REPRIEVE_POLICY_YAML_H
 
+#include "buffer.h"
 #include "util.h"
 
 #define POLICY_BYTES_MAX (1 << 20) /* longest policy file */
@@ -53,7 +54,18 @@ struct yaml_node {
  * *ret is NULL for a document that holds nothing.
  */
 int yaml_tree_parse(const char *text, size_t length, struct policy_errors *errors, struct yaml_node **ret);
+/* The same of any number of documents: *ret is their list. */
+int yaml_documents_parse(const char *text, size_t length, struct policy_errors *errors, struct yaml_node **ret);
 void yaml_tree_free(struct yaml_node *node);
+
+/* The value of a key, NULL: `map` is none, or has it not. ret_key, the key itself, may be NULL. */
+const struct yaml_node *yaml_map_find(const struct yaml_node *map, const char *key, const struct yaml_node **ret_key);
+
+/*
+ * Appends what stands at a place as people name it: spec.rules[2].path[0]. Where a map and its first key begin at the same
+ * place, as in block style, the key is meant. Nothing is appended for a place before all entries.
+ */
+void yaml_path_of(const struct yaml_node *node, unsigned int line, unsigned int column, struct buffer *path);
 
 /* The column of byte `offset` of a scalar's text, or of the scalar itself where that cannot be told. */
 unsigned int yaml_text_column(const struct yaml_node *node, size_t offset);

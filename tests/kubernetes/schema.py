@@ -115,8 +115,11 @@ def structural_errors(schema, where):
 def leads_somewhere(schema, path):
     if path.startswith(".metadata."):
         return True
-    for name in path.lstrip(".").split("."):
-        schema = schema.get("properties", {}).get(name)
+    # .conditions[?(@.type=="Accepted")].status: what is between the brackets chooses entries of a list.
+    for name in re.sub(r"\[[^]]*\]", "[]", path).lstrip(".").split("."):
+        schema = schema.get("properties", {}).get(name.removesuffix("[]"))
+        if schema is not None and name.endswith("[]"):
+            schema = schema.get("items")
         if schema is None:
             return False
     return True

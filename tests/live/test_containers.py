@@ -258,10 +258,10 @@ class Bench:
                               check=True)
         return json.loads(done.stdout)
 
-    def operations(self, container_id, count):
+    def operations(self, container_id, count, patience=5.0):
         """Events of operations of that container, once there are so many."""
         found = []
-        for _ in range(100):
+        for _ in range(int(patience / 0.05)):
             with open(self.events_path, encoding="utf-8") as lines:
                 found = [json.loads(line) for line in lines if line.endswith("\n")]
             found = [event for event in found

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The client of the Kubernetes API by itself, for test_pods.py: watches a server's pods, and on each line of its standard
- * input prints what it knows of them as one line of JSON. "relist" lists anew. Ends with its standard input.
+ * input prints what it knows of them as one line of JSON. "relist" lists anew, "select" looks at all of them again. Ends with its standard input.
  */
 #include <malloc.h>
 #include <sys/epoll.h>
@@ -91,6 +91,8 @@ static int on_request(sd_event_source *source, int fd, uint32_t events, void *us
 	line[length] = '\0';
 	if (strstr(line, "relist"))
 		pods_client_relist(watcher->client);
+	if (strstr(line, "select"))
+		pods_select_again(watcher->pods);
 	print_all(watcher);
 	return 0;
 }
