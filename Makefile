@@ -3,6 +3,7 @@
 #   make            build/reprieve and build/reprieved
 #   make demo       install what is missing, build, run the main job on this kernel (root)
 #   make test       install what is missing, run every test (root)
+#   make test-containers-vm  containerd, runc, crun, docker and podman in a virtual machine with systemd (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
 #   make bench-replay  how fast 10 million operations are replayed, and in how much memory
@@ -32,7 +33,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all demo test check image install clean unit need fuzz bench crash
+.PHONY: all demo test check image install clean unit need fuzz bench crash test-containers-vm
 
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
@@ -107,6 +108,12 @@ unit: need $(UNIT_PROGRAMS)
 # A journal's writer killed at random moments; tests/run does it 50 times.
 crash: $(B)/tests/unit/test_journal_crash
 	$(Q)$< 1000
+
+# Not part of `make test`: it builds an image of Debian first.
+test-containers-vm:
+	$(Q)tools/setup containers
+	$(Q)$(MAKE) all
+	$(Q)tests/vm/runtimes
 
 programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS) $(REPLAY_PROGRAMS)
 

@@ -455,16 +455,28 @@ static bool act_has_readers(void *userdata)
 
 /* --- policy --- */
 
-/* What was loaded is the node's own: objects come behind it. Freed in any case. */
+/* The node's own policy, and behind it the objects that were good and fitted when they were judged last. */
+static int join_policy(struct engine *engine, struct policy **ret_policy)
+{
+	_cleanup_policy_errors_ struct policy_errors errors = {};
+
+	return policy_set_join(kube_policies_set(engine->policies), engine->agents, engine->generation + 1, ret_policy,
+			       &errors);
+}
+
+/* What was loaded is the node's own; with another one of it objects may fit no more, and are judged at once. Freed here. */
 static int compose_policy(struct engine *engine, struct policy *own, struct policy **ret_policy)
 {
 	_cleanup_policy_errors_ struct policy_errors errors = {};
 	struct policy_set *set = kube_policies_set(engine->policies);
-	int error = own ? policy_set_own(set, own) : 0;
+	int error = policy_set_own(set, own);
 
 	policy_free(own);
 	if (!error)
-		error = policy_set_compose(set, engine->agents, engine->generation + 1, ret_policy, &errors);
+		error = join_policy(engine, ret_policy);
+	if (error != -EINVAL)
+		return error;
+	error = policy_set_compose(set, engine->agents, engine->generation + 1, ret_policy, &errors);
 	if (error)
 		policy_errors_print(&errors, stderr);
 	return error;
@@ -1685,6 +1697,8 @@ int engine_reload(struct engine *engine)
 		return error;
 	}
 	take_pointer(policy);
+	if (engine->policies)
+		kube_policies_judge(engine->policies);
 	log_info("policy %s reloaded: %zu rules", policy_origin(pipeline_policy(engine->pipeline)),
 		 policy_rule_count(pipeline_policy(engine->pipeline)));
 	return 0;
@@ -1695,7 +1709,7 @@ static void policies_changed(void *userdata)
 {
 	_cleanup_policy_ struct policy *policy = NULL;
 	struct engine *engine = userdata;
-	int error = compose_policy(engine, NULL, &policy);
+	int error = join_policy(engine, &policy);
 
 	/* Objects that were refused before and are now, or whose metadata alone is another. */
 	if (!error && streq(policy_text(policy), policy_text(pipeline_policy(engine->pipeline)))) {
@@ -1718,8 +1732,11 @@ static void policies_changed(void *userdata)
 /* Guarding begins with the node's own policy alone; objects are added when they are known, and stay while the API is away. */
 static int open_policies(struct engine *engine, sd_event *event)
 {
-	struct kube_policies_options options = {
-		.api = engine->api, .node = engine->options.node, .changed = policies_changed, .userdata = engine};
+	struct kube_policies_options options = {.api = engine->api,
+						.node = engine->options.node,
+						.registry = engine->agents,
+						.changed = policies_changed,
+						.userdata = engine};
 	int error;
 
 	if (!engine->api || !engine->options.api_policies)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "kube_policies.h"
 
+#include "policy_judge.h"
+
 #include <math.h>
 #include <sys/random.h>
 #include <time.h>
@@ -20,7 +22,10 @@ struct kube_policies {
 	struct policy_set *set;
 	struct kube_watch *watch;
 	sd_event_source *gather, *write;
-	bool news; /* to be composed */
+	sd_event *event;
+	struct agent_registry *registry;
+	struct policy_judge *judge; /* at work; NULL: none is */
+	bool news; /* to be judged */
 	bool listing;
 	bool unwritable; /* told of already */
 	void (*changed)(void *userdata);
@@ -238,6 +243,35 @@ static int on_write(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* ---- what the API tells ---- */
 
+static void gather(struct kube_policies *policies);
+
+static void on_judged(int error, void *userdata)
+{
+	struct kube_policies *policies = userdata;
+
+	policy_judge_free(take_pointer(policies->judge));
+	if (error)
+		log_error("objects of kind " OBJECT_KIND " could not be judged: %s; what is in force stays, until they "
+			  "change",
+			  strerror(-error));
+	else
+		policies->changed(policies->userdata);
+	if (policies->news)
+		gather(policies);
+}
+
+static void begin_judging(struct kube_policies *policies)
+{
+	int error = policy_judge_new(policies->event, policies->set, policies->registry, on_judged, policies,
+				     &policies->judge);
+
+	policies->news = false;
+	if (error)
+		log_error("objects of kind " OBJECT_KIND
+			  " cannot be judged: %s; what is in force stays, until they change",
+			  strerror(-error));
+}
+
 /* Soon, once for all that comes until then; and not before a list is whole. */
 static void gather(struct kube_policies *policies)
 {
@@ -258,12 +292,16 @@ static int on_gather(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)usec;
 	if (policies->listing)
 		return 0;
-	if (policies->news) {
-		policies->news = false;
-		policies->changed(policies->userdata);
-	}
+	if (policies->news && !policies->judge)
+		begin_judging(policies);
 	look_at_all(policies);
 	return 0;
+}
+
+void kube_policies_judge(struct kube_policies *policies)
+{
+	policies->news = policy_set_count(policies->set) > 0;
+	gather(policies);
 }
 
 static void on_begin(void *userdata)
@@ -338,6 +376,8 @@ json_t *kube_policies_status(struct kube_policies *policies)
 static void tell_refused(struct policy_item *item, void *userdata)
 {
 	(void)userdata;
+	if (!item->judged)
+		return;
 	if (item->accepted) {
 		free(take_pointer(item->logged));
 		return;
@@ -381,6 +421,8 @@ int kube_policies_new(sd_event *event, const struct kube_policies_options *optio
 		return -ENOMEM;
 	hooks.userdata = policies;
 	policies->api = options->api;
+	policies->event = event;
+	policies->registry = options->registry;
 	policies->changed = options->changed;
 	policies->userdata = options->userdata;
 	policies->node = strdup(options->node);
@@ -404,6 +446,7 @@ void kube_policies_free(struct kube_policies *policies)
 {
 	if (!policies)
 		return;
+	policy_judge_free(policies->judge);
 	kube_cancel(policies->api, policies);
 	kube_watch_free(policies->watch);
 	sd_event_source_disable_unref(policies->gather);

@@ -18,7 +18,8 @@ struct kube_policies;
 struct kube_policies_options {
 	struct kube_api *api; /* borrowed; outlives us */
 	const char *node; /* ours; copied */
-	/* The objects are others now than those that were composed. Never from within a call of ours. */
+	struct agent_registry *registry; /* of the policies in force; borrowed */
+	/* Objects are good that are not in force, or the other way round: to be joined. Never from within a call of ours. */
 	void (*changed)(void *userdata);
 	void *userdata;
 };
@@ -28,9 +29,11 @@ int kube_policies_new(sd_event *event, const struct kube_policies_options *optio
 		      struct kube_policies **ret_policies);
 void kube_policies_free(struct kube_policies *policies);
 
-/* What was told of until now, to be composed. */
+/* What was told of until now, to be joined; composed only where that cannot be. */
 struct policy_set *kube_policies_set(struct kube_policies *policies);
-/* It was composed, and is in force: tells who has to know. */
+/* The node's own policy is another: what did not fit before it may fit now, or the other way round. */
+void kube_policies_judge(struct kube_policies *policies);
+/* It is in force: tells who has to know. */
 void kube_policies_composed(struct kube_policies *policies);
 
 /* {"objects":N,"accepted":N,"refused":[{"object":"ns/name","reason":...,"message":...}],"synced":...}: a new reference. */

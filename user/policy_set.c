@@ -4,6 +4,8 @@
 #include <ctype.h>
 
 #define ERRORS_SHOWN 3
+#define ITEMS_MAX 512 /* that are looked at; not a quarter of them can fit, as each has an agent */
+#define SEARCHES_MAX 3 /* for objects that are too much, each of some loads that take the longest that loads can */
 #define MESSAGE_MAX 2048 /* bytes of a condition's message; Kubernetes takes 32768 */
 
 struct policy_set {
@@ -11,6 +13,7 @@ struct policy_set {
 	size_t count;
 	char *text, *origin; /* the node's own; NULL: none yet */
 	unsigned int lines; /* of it */
+	unsigned int revisions; /* given to items' texts */
 };
 
 /* ---- an object as YAML ---- */
@@ -192,6 +195,7 @@ static void item_free(struct policy_item *item)
 	free(item->uid);
 	free(item->version);
 	free(item->text);
+	free(item->good);
 	free(item->message);
 	free(item->wrong);
 	free(item->logged);
@@ -347,8 +351,10 @@ int policy_set_apply(struct policy_set *set, const json_t *object, bool *ret_cha
 	json_decref(item->told);
 	item->told = json_deep_copy(json_object_get(object, "status"));
 	*ret_changed = !item->text || !streq(item->text, text);
-	if (*ret_changed)
+	if (*ret_changed) {
 		take_text(item, take_pointer(text), spec);
+		item->revision = ++set->revisions;
+	}
 	if (ret_item)
 		*ret_item = item;
 	return 0;
@@ -543,16 +549,16 @@ static int check_alone(struct policy_item *item)
 	return item->checked ? 0 : -ENOMEM;
 }
 
-/* The node's own policy and the first `count` of the candidates. */
-static int load(const struct stream *stream, size_t count, struct agent_registry *registry, uint32_t generation,
-		struct policy **ret, struct policy_errors *errors)
+/* The node's own policy and the first `count` of the candidates: as they are now, or as they were when they were taken. */
+static int load_texts(const struct stream *stream, size_t count, bool good, struct agent_registry *registry,
+		      uint32_t generation, struct policy **ret, struct policy_errors *errors)
 {
 	_cleanup_buffer_ struct buffer text = {};
 	unsigned int line = stream->set->lines + 1;
 
 	buffer_text(&text, stream->set->text);
 	for (size_t i = 0; i < count; i++) {
-		const char *object = stream->items[i]->text;
+		const char *object = good ? stream->items[i]->good : stream->items[i]->text;
 
 		stream->lines[i] = line;
 		buffer_text(&text, object);
@@ -562,6 +568,12 @@ static int load(const struct stream *stream, size_t count, struct agent_registry
 	if (!buffer_string(&text))
 		return -ENOMEM;
 	return policy_load_text(text.data, text.length, stream->set->origin, registry, generation, ret, errors);
+}
+
+static int load(const struct stream *stream, size_t count, struct agent_registry *registry, uint32_t generation,
+		struct policy **ret, struct policy_errors *errors)
+{
+	return load_texts(stream, count, false, registry, generation, ret, errors);
 }
 
 /* The first of the candidates with which there is no more room. */
@@ -592,12 +604,27 @@ static void leave_out(struct stream *stream, struct policy_item **items, size_t 
 	memmove(items + index, items + index + 1, (stream->count - index) * sizeof(*items));
 }
 
-/* Leaves out those that the errors are about; where they are about the whole, the one that made it too much. */
-static int leave_out_wrong(struct stream *stream, struct policy_item **items, struct agent_registry *registry,
-			   const struct policy_errors *errors)
+/* The one that made it too much; after some of them, all that come after it. */
+static int leave_out_too_much(struct stream *stream, struct policy_item **items, struct agent_registry *registry,
+			      const struct policy_errors *errors, unsigned int *searches)
 {
-	size_t before = stream->count, index = 0;
-	bool blame[before];
+	size_t index = 0;
+	int r = find_too_much(stream, registry, &index);
+
+	do {
+		r = r ? r : refuse(items[index], "DoesNotFit", strdup(whole_message(errors)));
+		leave_out(stream, items, index);
+	} while (!r && *searches + 1 >= SEARCHES_MAX && index < stream->count);
+	*searches += 1;
+	return r;
+}
+
+/* Leaves out those that the errors are about. */
+static int leave_out_wrong(struct stream *stream, struct policy_item **items, struct agent_registry *registry,
+			   const struct policy_errors *errors, unsigned int *searches)
+{
+	size_t before = stream->count;
+	bool blame[ITEMS_MAX];
 	int r = 0;
 
 	for (size_t i = 0; i < before; i++) {
@@ -610,23 +637,20 @@ static int leave_out_wrong(struct stream *stream, struct policy_item **items, st
 			leave_out(stream, items, i);
 	if (r || stream->count < before)
 		return r;
-	r = find_too_much(stream, registry, &index);
-	if (!r)
-		r = refuse(items[index], "DoesNotFit", strdup(whole_message(errors)));
-	if (!r)
-		leave_out(stream, items, index);
-	return r;
+	return leave_out_too_much(stream, items, registry, errors, searches);
 }
 
 static int compose(struct stream *stream, struct policy_item **items, struct agent_registry *registry,
 		   uint32_t generation, struct policy **ret, struct policy_errors *errors)
 {
+	unsigned int searches = 0;
+
 	for (;;) {
 		int r = load(stream, stream->count, registry, generation, ret, errors);
 
 		if (r != -EINVAL || !stream->count)
 			return r;
-		r = leave_out_wrong(stream, items, registry, errors);
+		r = leave_out_wrong(stream, items, registry, errors, &searches);
 		policy_errors_clear(errors);
 		if (r)
 			return r;
@@ -659,6 +683,19 @@ static int accept_rest(const struct stream *stream)
 	return 0;
 }
 
+/* What is in force of it from here on: all of what was judged, or nothing. */
+static int keep_good(struct policy_item *item)
+{
+	char *good = item->accepted ? strdup(item->text) : NULL;
+
+	if (item->accepted && !good)
+		return -ENOMEM;
+	free(item->good);
+	item->good = good;
+	item->judged = true;
+	return 0;
+}
+
 int policy_set_compose(struct policy_set *set, struct agent_registry *registry, uint32_t generation,
 		       struct policy **ret, struct policy_errors *errors)
 {
@@ -669,6 +706,10 @@ int policy_set_compose(struct policy_set *set, struct agent_registry *registry, 
 	int r = items && lines ? 0 : -ENOMEM;
 
 	for (size_t i = 0; !r && i < set->count; i++) {
+		if (i >= ITEMS_MAX) {
+			r = refuse(set->items[i], "DoesNotFit", strdup("there are too many objects before it"));
+			continue;
+		}
 		r = judge_alone(set->items[i]);
 		if (!r && !set->items[i]->wrong)
 			items[stream.count++] = set->items[i];
@@ -677,10 +718,87 @@ int policy_set_compose(struct policy_set *set, struct agent_registry *registry, 
 		r = compose(&stream, items, registry, generation, &policy, errors);
 	if (!r)
 		r = accept_rest(&stream);
-	if (r)
-		return r;
+	for (size_t i = 0; !r && i < set->count; i++)
+		r = keep_good(set->items[i]);
+	if (!r)
+		*ret = take_pointer(policy);
+	return r;
+}
+
+int policy_set_join(struct policy_set *set, struct agent_registry *registry, uint32_t generation, struct policy **ret,
+		    struct policy_errors *errors)
+{
+	_cleanup_free_ struct policy_item **items = calloc(set->count + 1, sizeof(*items));
+	_cleanup_free_ unsigned int *lines = calloc(set->count + 1, sizeof(*lines));
+	struct stream stream = {.set = set, .items = items, .lines = lines};
+
+	if (!items || !lines)
+		return -ENOMEM;
 	for (size_t i = 0; i < set->count; i++)
-		set->items[i]->judged = true;
-	*ret = take_pointer(policy);
-	return 0;
+		if (set->items[i]->good)
+			items[stream.count++] = set->items[i];
+	return load_texts(&stream, stream.count, true, registry, generation, ret, errors);
+}
+
+/* ---- verdicts, from one process to another ---- */
+
+static const char *const reasons[] = {"Accepted", "Invalid", "DoesNotFit"};
+
+json_t *policy_set_verdicts(struct policy_set *set)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < set->count; i++) {
+		const struct policy_item *item = set->items[i];
+
+		if (json_array_append_new(list,
+					  json_pack("{s:i, s:s, s:s, s:s*}", "revision", (int)item->revision, "reason",
+						    item->reason, "message", item->message, "wrong", item->wrong))) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static struct policy_item *find_revision(struct policy_set *set, unsigned int revision)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (set->items[i]->revision == revision)
+			return set->items[i];
+	return NULL;
+}
+
+static int take_verdict(struct policy_set *set, const json_t *verdict)
+{
+	struct policy_item *item =
+		find_revision(set, (unsigned int)json_integer_value(json_object_get(verdict, "revision")));
+	const char *reason = text_of(verdict, "reason"), *message = text_of(verdict, "message");
+	const char *wrong = text_of(verdict, "wrong");
+	size_t known = 0;
+	int r;
+
+	if (!item)
+		return 0;
+	while (reason && known < ARRAY_SIZE(reasons) && !streq(reasons[known], reason))
+		known++;
+	if (!reason || !message || known == ARRAY_SIZE(reasons))
+		return -EBADMSG;
+	r = refuse(item, reasons[known], strdup(message));
+	free(item->wrong);
+	item->wrong = wrong ? strdup(wrong) : NULL;
+	item->checked = !wrong || item->wrong;
+	item->accepted = known == 0;
+	return r ? r : keep_good(item);
+}
+
+int policy_set_take_verdicts(struct policy_set *set, const json_t *verdicts)
+{
+	const json_t *verdict;
+	size_t i;
+	int r = json_is_array(verdicts) ? 0 : -EBADMSG;
+
+	json_array_foreach (verdicts, i, verdict)
+		r = r ? r : take_verdict(set, verdict);
+	return r;
 }

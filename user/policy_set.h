@@ -22,6 +22,8 @@ struct policy_item {
 	char *version; /* metadata.resourceVersion */
 	json_t *told; /* its status as the API has it; NULL: none */
 	char *text; /* as a document */
+	char *good; /* the text of it that is in force: stays until a later one is judged; NULL: none is */
+	unsigned int revision; /* counts its texts, over all items */
 	bool judged; /* what follows holds: it was composed as it is now */
 	bool accepted;
 	const char *reason; /* "Accepted", "Invalid" (alone) or "DoesNotFit" (with what comes before it) */
@@ -60,6 +62,19 @@ bool policy_set_list_end(struct policy_set *set);
  */
 int policy_set_compose(struct policy_set *set, struct agent_registry *registry, uint32_t generation,
 		       struct policy **ret, struct policy_errors *errors);
+
+/*
+ * policy_set_join - the same by verdicts that are known: an item that was not judged since it changed stays as it was
+ *
+ * One load, where compose may need many. -EINVAL: they do not fit any more; then compose.
+ */
+int policy_set_join(struct policy_set *set, struct agent_registry *registry, uint32_t generation, struct policy **ret,
+		    struct policy_errors *errors);
+
+/* What compose has found out of each, for another process's set that was the same. NULL: out of memory. */
+json_t *policy_set_verdicts(struct policy_set *set);
+/* Of items that are others by now nothing is taken. -ENOMEM, -EBADMSG. */
+int policy_set_take_verdicts(struct policy_set *set, const json_t *verdicts);
 
 /* In the order of composition; each may call nothing of the set. */
 void policy_set_for_each(struct policy_set *set, void (*each)(struct policy_item *item, void *userdata),

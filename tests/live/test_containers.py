@@ -98,6 +98,7 @@ class Container:
         self.shared = False  # its programs use a libc of its own, and are no static busybox
         self.volume = bench.directory("/var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/work" % pod if pod
                                       else "/var/lib/docker/volumes/work-%s/_data" % self.id[:12])
+        self.runc, self.cgroups_path = bench.runc, path
         bench.containers.append(self)
 
     def annotations(self):
@@ -139,7 +140,7 @@ class Container:
             spec = json.load(file)
         spec["process"].update(terminal=False, args=["sh", "-c", script], rlimits=[])
         spec["root"]["readonly"] = False
-        spec["linux"]["cgroupsPath"] = self.path
+        spec["linux"]["cgroupsPath"] = self.cgroups_path
         spec["annotations"] = self.annotations()
         spec["mounts"] = [mount for mount in spec["mounts"] if mount["destination"] in ("/proc", "/dev")] + [
             {"destination": "/work", "type": "none", "source": self.volume, "options": ["bind", "rw"]}]
@@ -158,7 +159,7 @@ class Container:
     def run(self, script):
         """Its exit status, once it has ended."""
         self.prepare(script)
-        done = subprocess.run(self.bench.runc + ["run"] + NO_PIVOT + ["--bundle", self.bundle, self.id], stdin=subprocess.DEVNULL,
+        done = subprocess.run(self.runc + ["run"] + NO_PIVOT + ["--bundle", self.bundle, self.id], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.output = done.stdout.decode(errors="replace")
         return done.returncode
@@ -166,15 +167,15 @@ class Container:
     def start(self, script):
         self.prepare(script)
         with open(os.path.join(self.bundle, "output"), "wb") as output:
-            subprocess.run(self.bench.runc + ["run", "--detach"] + NO_PIVOT + ["--bundle", self.bundle, self.id], check=True,
+            subprocess.run(self.runc + ["run", "--detach"] + NO_PIVOT + ["--bundle", self.bundle, self.id], check=True,
                            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
     def execute(self, script):
-        return subprocess.run(self.bench.runc + ["exec", self.id, "sh", "-c", script], stdin=subprocess.DEVNULL,
+        return subprocess.run(self.runc + ["exec", self.id, "sh", "-c", script], stdin=subprocess.DEVNULL,
                               check=False).returncode
 
     def stop(self):
-        subprocess.run(self.bench.runc + ["delete", "--force", self.id], stdin=subprocess.DEVNULL,
+        subprocess.run(self.runc + ["delete", "--force", self.id], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         # runc leaves the parents of its cgroup.
         for root in hierarchies():

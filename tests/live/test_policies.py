@@ -414,6 +414,36 @@ def case_many(bench):
     expect(bench.condition("guard-4", "many-4")["status"] == "True", "still refused")
 
 
+def case_churn(bench):
+    """Objects that come, change and go faster than they are judged: in the end what is in force is what is there."""
+    chance, alive = random.Random(7), {}
+    for _ in range(250):
+        key = (chance.choice("abcdef"), "churn-%d" % chance.randrange(3))
+        if chance.random() < 0.3 and key in alive:
+            bench.api.drop(*key)
+            del alive[key]
+        else:
+            alive[key] = chance.random() < 0.7
+            bench.api.put(key[0], {"agents": agents("coder"), "rules": [
+                rule("r%d" % chance.randrange(9), "alert", "/work/**" if alive[key] else "work/[")]}, space=key[1])
+        if chance.random() < 0.02:
+            bench.daemon.send_signal(signal.SIGHUP)
+        if chance.random() < 0.02:
+            bench.api.do(bench.api.server.cut)
+        time.sleep(chance.random() * 0.03)
+    good = sum(alive.values())
+    bench.heard_of(good, len(alive) - good)
+    done = subprocess.run([bench.reprieve, "policy", "show", "--json", "--socket", bench.socket],
+                          stdout=subprocess.PIPE, check=True)
+    shown = {one["object"]: one["rules"] for one in json.loads(done.stdout)["objects"]}
+    wanted = {"%s/%s" % (space, name): ["%s/%s/%s" % (space, name, one["name"]) for one in found["spec"]["rules"]]
+              for (space, name), found in bench.api.server.objects.items() if alive[(name, space)]}
+    expect(shown == wanted, "%s instead of %s" % (shown, wanted))
+    for name, space in alive:
+        expect(bench.condition(name, space)["status"] == str(alive[(name, space)]), "%s/%s: %s" % (
+            space, name, bench.condition(name, space)))
+
+
 def case_replayed(bench):
     """The journal of all that was judged above gives the same verdicts again."""
     case_made_changed_deleted(bench)
@@ -431,7 +461,7 @@ def case_replayed(bench):
 def cases():
     rows = [("policies-made-changed-deleted", case_made_changed_deleted), ("policies-refused", case_refused),
             ("policies-node-first", case_node_first), ("policies-api-away", case_api_away),
-            ("policies-shown", case_shown_and_writes), ("policies-many", case_many),
+            ("policies-shown", case_shown_and_writes), ("policies-many", case_many), ("policies-churn", case_churn),
             ("policies-replayed", case_replayed)]
 
     def cleanly(case):

@@ -18,6 +18,7 @@
 #include "kube_policies.h"
 #include "pods.h"
 #include "policy_internal.h"
+#include "policy_judge.h"
 
 #define CORPUS "tests/unit/objects"
 #define CRD "tools/kubernetes/base/crd-reprievepolicies.yaml"
@@ -632,6 +633,116 @@ static void without_numbers_left_the_nodes_policy_stays(void **state)
 	policy_free(policy);
 }
 
+/* ---- judged by a child ---- */
+
+struct judging {
+	sd_event *event;
+	struct policy_judge *judge;
+	int error;
+};
+
+static void judged(int error, void *userdata)
+{
+	struct judging *judging = userdata;
+
+	judging->error = error;
+	sd_event_exit(judging->event, 0);
+}
+
+static void begin(struct bench *bench, struct judging *judging)
+{
+	judging->error = 1;
+	assert_true(sd_event_new(&judging->event) >= 0);
+	assert_int_equal(
+		policy_judge_new(judging->event, bench->set, bench->registry, judged, judging, &judging->judge), 0);
+}
+
+static void end(struct judging *judging)
+{
+	assert_int_equal(sd_event_loop(judging->event), 0);
+	policy_judge_free(judging->judge);
+	sd_event_unref(judging->event);
+}
+
+static void join(struct bench *bench, int error)
+{
+	policy_free(take_pointer(bench->policy));
+	policy_errors_clear(&bench->errors);
+	assert_int_equal(policy_set_join(bench->set, bench->registry, 2, &bench->policy, &bench->errors), error);
+}
+
+static void a_child_judges(void **state)
+{
+	_cleanup_(bench_clear) struct bench bench = {};
+	struct judging judging = {};
+	struct policy_item *good, *bad;
+
+	(void)state;
+	bench_open(&bench, node_policy);
+	good = put(&bench, "team-a", "good", watch_work);
+	bad = put(&bench, "team-a", "bad", "{\"agents\":[{\"name\":\"x\"}]}");
+	begin(&bench, &judging);
+	end(&judging);
+	assert_int_equal(judging.error, 0);
+	assert_true(good->judged && good->accepted && bad->judged && !bad->accepted);
+	assert_string_equal(bad->reason, "Invalid");
+	assert_true(starts_with(bad->message, "spec.agents[0]: an agent without pod:"));
+	/* It was another process: the numbers of agents are not given here yet. */
+	assert_int_equal(agent_registry_find(bench.registry, "team-a/good/coder"), -ENOENT);
+	join(&bench, 0);
+	assert_int_equal(policy_rule_count(bench.policy), 4);
+	assert_true(agent_registry_find(bench.registry, "team-a/good/coder") > 0);
+}
+
+static void what_changes_while_it_is_judged_stays_as_it_was(void **state)
+{
+	_cleanup_(bench_clear) struct bench bench = {};
+	struct judging judging = {};
+	struct policy_item *item, *other;
+
+	(void)state;
+	bench_open(&bench, node_policy);
+	item = put(&bench, "team-a", "guard", watch_work);
+	other = put(&bench, "team-b", "gone", watch_work);
+	assert_true(item != other);
+	begin(&bench, &judging);
+	end(&judging);
+	begin(&bench, &judging);
+	item = put(&bench, "team-a", "guard", "{" ONE_AGENT ",\"rules\":[{\"name\":\"new\",\"action\":\"kill\"}]}");
+	policy_set_list_begin(bench.set);
+	item->listed = true;
+	policy_set_list_end(bench.set); /* the other one goes */
+	end(&judging);
+	assert_int_equal(judging.error, 0);
+	assert_false(item->judged);
+	join(&bench, 0);
+	assert_int_equal(policy_rule_count(bench.policy), 4);
+	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard/work");
+	begin(&bench, &judging);
+	end(&judging);
+	join(&bench, 0);
+	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard/new");
+	/* One that is bad now has nothing in force, though it was good before. */
+	put(&bench, "team-a", "guard", "{\"agents\":[]}");
+	begin(&bench, &judging);
+	end(&judging);
+	join(&bench, 0);
+	assert_int_equal(policy_rule_count(bench.policy), 2);
+}
+
+static void a_judge_is_ended(void **state)
+{
+	_cleanup_(bench_clear) struct bench bench = {};
+	struct judging judging = {};
+
+	(void)state;
+	bench_open(&bench, node_policy);
+	put(&bench, "team-a", "guard", watch_work);
+	begin(&bench, &judging);
+	policy_judge_free(judging.judge);
+	sd_event_unref(judging.event);
+}
+
 /* ---- pods that several selectors match ---- */
 
 #define LABELS 4
@@ -727,6 +838,9 @@ static void check_pod(struct bench *bench, const struct pod_selectors *selectors
 
 	for (int i = 0; i < LABELS; i++)
 		json_object_set_new(labels, (char[]){'l', (char)('0' + i), 0}, json_sprintf("v%d", values[i]));
+	agent = pod_selectors_match(selectors, "elsewhere", labels, NULL);
+	if (agent && strchr(agent_name(bench->registry, agent), '/'))
+		fail_msg("a pod of another namespace is %s", agent_name(bench->registry, agent));
 	agent = pod_selectors_match(selectors, "team", labels, NULL);
 	json_decref(labels);
 	for (size_t i = 0; i < count; i++) {
@@ -872,6 +986,9 @@ int main(void)
 		cmocka_unit_test(one_automaton_too_many_is_refused),
 		cmocka_unit_test(more_kinds_than_there_are_numbers_are_refused),
 		cmocka_unit_test(without_numbers_left_the_nodes_policy_stays),
+		cmocka_unit_test(a_child_judges),
+		cmocka_unit_test(what_changes_while_it_is_judged_stays_as_it_was),
+		cmocka_unit_test(a_judge_is_ended),
 		cmocka_unit_test(a_pod_is_the_first_match_of_each),
 		cmocka_unit_test(few_of_many_nodes_write),
 		cmocka_unit_test(a_status_that_says_so_is_left_alone),
