@@ -77,6 +77,9 @@ class Agent:
             inodes = [os.stat(path).st_ino for path in (cgroup, os.path.dirname(cgroup))]
             wait_for("the session", lambda: any('"c-%d-' % inode in bench.call("sessions", "--json")
                                                 for inode in inodes), 30)
+            # On the uprobe tier libc is watched while there are sessions, from a moment after the first one began.
+            time.sleep(0.3)
+            wait_for("libc's being watched", lambda: bench.libc_watched(), 30)
             with open(go, "w", encoding="utf-8"):
                 pass
 
@@ -138,15 +141,20 @@ class Bench:
     def __enter__(self):
         return self.start()
 
-    def __exit__(self, *unused):
-        self.end()
+    def __exit__(self, kind, *unused):
+        told = self.end()
+        if told and not kind:
+            raise Failure("the daemon's end: " + told)
 
     def end(self):
+        """What was wrong with the daemon: nothing, or what it said, as sanitizers do."""
+        told = None
         for agent in self.agents:
             agent.end()
-        if self.daemon and self.daemon.poll() is None:
+        if self.daemon:
             self.daemon.terminate()
-            self.daemon.wait()
+            if self.daemon.wait() != 0 or "Sanitizer" in self.log():
+                told = "status %d: %s" % (self.daemon.returncode, self.log()[-2000:])
         if "--pins" in self.options:
             subprocess.run([self.reprieve, "release", "--socket", self.scratch + "/none", "--pins",
                             self.options[self.options.index("--pins") + 1]], stdout=subprocess.DEVNULL,
@@ -160,6 +168,7 @@ class Bench:
                 path = os.path.dirname(path)
         self.kube.end()
         shutil.rmtree(self.scratch, ignore_errors=True)
+        return told
 
     # ---- pods, files
 
@@ -202,6 +211,10 @@ class Bench:
 
     def status(self):
         return json.loads(self.call("status", "--json"))
+
+    def libc_watched(self):
+        status = self.status()
+        return status["libcs"] or all(row["tier"] != "uprobe" for row in status["tiers"] if row["op"] == "unlink")
 
     def pending(self):
         return [json.loads(line) for line in self.call("pending", "--json").splitlines()]
@@ -781,10 +794,16 @@ class Tally:
 
 def run_all(reprieve, chosen):
     tally, shared = Tally(), [case for case in chosen if case in SHARED]
-    if shared:
+    def run_shared():
         with Bench(reprieve) as bench:
             for case in shared:
                 tally.run(case, bench, bench.log)
+    if shared:
+        try:
+            run_shared()
+        except Failure as reason:
+            tally.failed += 1
+            print("FAIL kube-daemon: %s" % reason, flush=True)
     for case in chosen:
         if case in OWN:
             tally.run(case, reprieve)
