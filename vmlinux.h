@@ -251,6 +251,7 @@ struct cgroup {
 };
 
 struct kernfs_node {
+	const char *name;
 	u64 id;
 };
 

@@ -170,7 +170,7 @@ __noinline int inflight_put(__u32 slot)
 	struct scratch *scratch = scratch_of(slot);
 	__u64 key = bpf_get_current_pid_tgid();
 
-	if (!scratch)
+	if (!scratch || scratch->unresolved)
 		return -1;
 	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_NOEXIST))
 		return 0;
@@ -186,7 +186,8 @@ __noinline int op_tell(__u32 slot)
 {
 	struct scratch *scratch = scratch_of(slot);
 
-	if (!scratch)
+	/* Of what no session did, nothing is told. */
+	if (!scratch || scratch->unresolved)
 		return -1;
 	if (settings.known_results >> (scratch->rec.op.op & (OP_COUNT - 1)) & 1)
 		return inflight_put(slot);

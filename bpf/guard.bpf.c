@@ -92,6 +92,19 @@ static __always_inline void refuse_own(int slot, struct scratch *scratch)
 	scratch_release(slot);
 }
 
+/* Is it refused as that? What a pod that is not known yet wants of it waits. */
+static __always_inline bool guards_own(int slot, struct scratch *scratch, bool own)
+{
+	if (!own)
+		return false;
+	if (scratch->unresolved) {
+		scratch->decision.verdict = VERDICT_DENY;
+		return false;
+	}
+	refuse_own(slot, scratch);
+	return true;
+}
+
 /* Carries the decision out, and tells of it: now where the call ends or stops here, with its result otherwise. */
 static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
 {
@@ -149,10 +162,8 @@ static __always_inline int guard_delete(struct path *dir, struct dentry *dentry,
 	target_of_dentry(&scratch->rec.op.target, dentry);
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
-	if (is_own(&scratch->rec.op, dentry)) {
-		refuse_own(slot, scratch);
+	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
 		return -EPERM;
-	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -193,10 +204,8 @@ static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
 		path_forward(slot);
 		op_name_only(slot);
 	}
-	if (is_own(&scratch->rec.op, old) || is_own(&scratch->rec.op, new)) {
-		refuse_own(slot, scratch);
+	if (guards_own(slot, scratch, is_own(&scratch->rec.op, old) || is_own(&scratch->rec.op, new)))
 		return -EPERM;
-	}
 	return guard_end(slot, scratch, old);
 }
 
@@ -256,10 +265,8 @@ static __always_inline int guard_content(const struct path *path, __u32 op, __u3
 	}
 	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(path, mnt));
-	if (is_own(&scratch->rec.op, dentry)) {
-		refuse_own(slot, scratch);
+	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
 		return -EPERM;
-	}
 	return guard_end(slot, scratch, dentry);
 }
 
@@ -310,10 +317,8 @@ static __always_inline int guard_written(const struct file *file, __u32 op, __u3
 	address = number_of(scratch, file);
 	ino = scratch->rec.op.target.ino;
 	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
-	if (is_own(&scratch->rec.op, dentry)) {
-		refuse_own(slot, scratch);
+	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
 		return -EPERM;
-	}
 	/* The result of an open is that of no loss yet. */
 	answer = guard_end(slot, scratch, hook == HOOK_FILE_OPEN ? NULL : dentry);
 	if (answer == -ERESTARTNOINTR)
@@ -346,7 +351,7 @@ int BPF_PROG(guard_file_open, struct file *file, int ret)
 
 	if (ret)
 		return -EPERM;
-	if (!(file->f_mode & FMODE_WRITE) || !is_member())
+	if (!(file->f_mode & FMODE_WRITE) || !may_be_member())
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) == S_IFBLK)
@@ -380,7 +385,7 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 
 	if (ret)
 		return -EPERM;
-	if (mask != MAY_WRITE || !is_member())
+	if (mask != MAY_WRITE || !may_be_member())
 		return 0;
 	mode = fallocate_mode();
 	if (mode & FALLOC_DESTROYS)

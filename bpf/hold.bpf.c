@@ -250,6 +250,36 @@ __noinline int op_stop(__u32 slot)
 }
 
 /*
+ * An operation of a pod that nobody told of yet. Where every rule, whoever the pod may turn out to be, lets it pass it
+ * does; else it waits, stopped as for a hold: userspace lets it go once the pod is known, and it comes again. Returns enum
+ * act; nothing but ACT_HOLD is to be told of.
+ */
+__noinline int op_await(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	struct record_op *rec;
+	int act = ACT_DENY;
+
+	if (!scratch)
+		return ACT_PASS;
+	rec = &scratch->rec.op;
+	rec->flags |= OP_UNRESOLVED;
+	if (rec->verdict == VERDICT_ALLOW || rec->flags & OP_NOT_LOST || scratch->mode == MODE_OBSERVE ||
+	    rec->tier <= TIER_SIGNAL)
+		return ACT_PASS;
+	count(COUNT_UNRESOLVED);
+	/* Not where whoever would let it go is away, and has been for longer than anything is to wait. */
+	if (!(settings.await_until && settings.await_until < bpf_ktime_get_boot_ns()) &&
+	    (rec->tier == TIER_LSM ? can_hold() : !is_traced()))
+		act = held_stop(slot, scratch);
+	if (act != ACT_DENY)
+		return act;
+	if (!settings.unresolved_denied)
+		return ACT_PASS;
+	return rec->tier == TIER_LSM ? ACT_DENY : op_kill_instead(rec);
+}
+
+/*
  * A call that was held and is back stays held, even where the rate that it exceeded has calmed down meanwhile: only an
  * answer ends a hold. Puts the verdict that held it back into the record. Nonzero where it did.
  */

@@ -378,6 +378,9 @@ __noinline int judge_narrow(__u32 slot)
 	    policy->rules.without[FAMILY_USER].word[1] != policy->rules.all.word[1])
 		facts_user(slot);
 	decide_narrow(&policy->rules, &scratch->facts, &scratch->certain, &scratch->possible);
+	/* The first rule may be the one for pods that stay unknown: it is about nobody yet. */
+	if (scratch->unresolved)
+		scratch->possible.word[0] &= ~(__u64)(policy->rules.unresolved & 1);
 	return policy->rules.rate_count;
 }
 
@@ -397,6 +400,13 @@ __noinline int judge_finish(__u32 slot)
 	return 0;
 }
 
+static __always_inline bool is_unresolved(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	return scratch && scratch->unresolved;
+}
+
 /* Takes the decision for the slot's facts into its decision. Nonzero: there is no policy. */
 __noinline int judge(__u32 slot)
 {
@@ -404,7 +414,8 @@ __noinline int judge(__u32 slot)
 
 	if (rates < 0)
 		return -1;
-	if (rates)
+	/* What waits for its pod comes again, and counts then. */
+	if (rates && !is_unresolved(slot))
 		facts_rates(slot);
 	return judge_finish(slot);
 }
@@ -451,11 +462,11 @@ __noinline int workspace_side(__u32 slot)
 
 /*
  * Begins a record of the given kind for the current task. Returns a scratch slot, or -1 where the task is in no session
- * (one look-up) or no slot is free.
+ * (one look-up) or no slot is free. One in a pod that is not known yet gets a slot that says so.
  */
-__noinline int op_begin(__u32 kind)
+__noinline int op_open(__u32 kind)
 {
-	struct task_entry *entry = task_entry_current();
+	struct task_entry *entry = task_entry_current_any();
 	struct session_info *session;
 	struct scratch *scratch;
 	int slot;
@@ -475,6 +486,7 @@ __noinline int op_begin(__u32 kind)
 	scratch->policy = settings.active_policy & 1;
 	scratch->rec.head.kind = kind;
 	scratch->facts.agent = entry->agent;
+	scratch->unresolved = entry->awaiting;
 	scratch->ws_ino = 0;
 	scratch->ws_name_length = 0;
 	session = bpf_map_lookup_elem(&sessions, &entry->session);
@@ -489,6 +501,16 @@ __noinline int op_begin(__u32 kind)
 	actor_set(scratch, entry->start);
 	scratch->rec.op.actor.session = entry->session;
 	return slot;
+}
+
+/* The same, of a pod that is known by now as what it is. */
+__noinline int op_begin(__u32 kind)
+{
+	struct task_entry *entry = task_entry_current_any();
+
+	if (!entry || (entry->awaiting && task_resolve() == STANDING_NOBODY))
+		return -1;
+	return op_open(kind);
 }
 
 /* Adds the path in out[] to the record and to the facts; the second of a rename starts the facts afresh. */
@@ -528,6 +550,9 @@ static __always_inline void facts_unknown_path(struct scratch *scratch)
 	count(COUNT_PATH_UNKNOWN);
 }
 
+/* What is not known of an operation whose session is not. */
+#define UNRESOLVED_FACTS (1 << FAMILY_AGENT | 1 << FAMILY_WORKSPACE | 1 << FAMILY_RATE)
+
 /* Facts that the record's flags hold: told once, so that userspace can take the same decision from the record. */
 static __always_inline void facts_complete(struct scratch *scratch)
 {
@@ -536,6 +561,8 @@ static __always_inline void facts_complete(struct scratch *scratch)
 	scratch->facts.op = rec->op;
 	rec->agent = scratch->facts.agent;
 	scratch->facts.ancestor = rec->op == OP_RMDIR || rec->op == OP_RENAME;
+	if (scratch->unresolved)
+		scratch->facts.unknown |= UNRESOLVED_FACTS;
 }
 
 /*
@@ -719,6 +746,8 @@ __noinline int op_judge(__u32 slot, __u32 tier)
 	if (scratch->decision.uncertain)
 		rec->flags |= OP_UNCERTAIN;
 	scratch->pending.fixed = sizeof(*rec);
+	if (scratch->unresolved)
+		return op_await(slot);
 	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
 	return op_act(slot, scratch, tier);
 }

@@ -85,6 +85,7 @@ struct scratch {
 	struct rule_set counted; /* rules whose rate this operation has counted for */
 	__u32 mode; /* enum mode of that policy */
 	__u32 rates; /* rules of that policy with a rate */
+	__u32 unresolved; /* 1: of a pod that is not known; see op_await */
 	__u32 ws_dev; /* the session's workspace */
 	__u64 ws_ino;
 	__u32 ws_name_length;
@@ -171,6 +172,7 @@ int match_environ_word(__u32 slot, __u32 state, __u32 at);
 int match_environ_chunk(__u32 slot, __u32 length);
 int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
+int op_open(__u32 kind);
 int op_begin(__u32 kind);
 int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
@@ -185,6 +187,7 @@ int is_protected(__u64 ino, __u32 dev);
 int rule_key(__u32 slot);
 int op_hold(__u32 slot);
 int op_stop(__u32 slot);
+int op_await(__u32 slot);
 int held_restore(__u32 slot);
 int held_end(void);
 int held_put(__u32 slot);
@@ -201,8 +204,16 @@ enum act {
 	ACT_HOLD_AGAIN = 3, /* the same, told of already */
 };
 
+/* Whose the current process, in a pod's cgroup, turns out to be. */
+enum standing {
+	STANDING_NOBODY = 0, /* the pod is no agent's, or the process is in none */
+	STANDING_UNRESOLVED = 1, /* nobody has told of the pod yet */
+	STANDING_MEMBER = 2, /* of its session now */
+};
+
 /* task.bpf.c */
 int actor_fill(__u32 slot);
+int task_resolve(void);
 
 /* sql.bpf.c */
 int map_seen(__u64 file, __u32 flags);
@@ -316,8 +327,8 @@ static __always_inline struct pt_regs *regs_of_current(void)
 	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - bpf_core_type_size(struct pt_regs));
 }
 
-/* The entry of the process that a task belongs to, if that process is a member of a session. */
-static __always_inline struct task_entry *task_entry_of(struct task_struct *task)
+/* The entry of the process that a task belongs to, be it a member of a session or in a pod that is not known yet. */
+static __always_inline struct task_entry *task_entry_any(struct task_struct *task)
 {
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct task_entry *entry;
@@ -330,8 +341,16 @@ static __always_inline struct task_entry *task_entry_of(struct task_struct *task
 	return entry;
 }
 
+/* The same of members alone. */
+static __always_inline struct task_entry *task_entry_of(struct task_struct *task)
+{
+	struct task_entry *entry = task_entry_any(task);
+
+	return entry && !entry->awaiting ? entry : NULL;
+}
+
 /* The same for the current task. */
-static __always_inline struct task_entry *task_entry_current(void)
+static __always_inline struct task_entry *task_entry_current_any(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct task_entry *entry;
@@ -346,6 +365,13 @@ static __always_inline struct task_entry *task_entry_current(void)
 	return entry->start == BPF_CORE_READ(task, group_leader, start_boottime) ? entry : NULL;
 }
 
+static __always_inline struct task_entry *task_entry_current(void)
+{
+	struct task_entry *entry = task_entry_current_any();
+
+	return entry && !entry->awaiting ? entry : NULL;
+}
+
 /* Set before load (user/loader.c): the map `homes` exists. */
 extern const volatile bool have_homes;
 
@@ -355,6 +381,12 @@ int task_heal(void);
 static __always_inline bool is_member(void)
 {
 	return task_entry_current() || (settings.homes && task_heal());
+}
+
+/* Is the current task one, or may it turn out to be one? What it does then begins with op_begin(), which asks. */
+static __always_inline bool may_be_member(void)
+{
+	return task_entry_current_any() || (settings.homes && task_heal());
 }
 
 /* Who acts, into a slot's record: the current task, whose process began at `start`. */

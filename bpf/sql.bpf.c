@@ -75,6 +75,20 @@ static __always_inline void sql_act(__u32 slot, struct scratch *scratch)
 	}
 }
 
+/* The statement of a pod that is not known yet. */
+static __always_inline int sql_await(__u32 slot, struct scratch *scratch)
+{
+	scratch->facts.unknown |= 1 << FAMILY_AGENT | 1 << FAMILY_RATE;
+	scratch->rec.sql.exec_id = exec_id_current();
+	if (!judge(slot)) {
+		scratch->rec.sql.verdict = scratch->decision.verdict;
+		if (op_await(slot) == ACT_HOLD)
+			emit(slot, 1);
+	}
+	scratch_release(slot);
+	return 0;
+}
+
 /* Decides over the facts so far and tells of it. */
 static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 {
@@ -87,6 +101,8 @@ static __always_inline int sql_end(__u32 slot, struct scratch *scratch)
 	rec->agent = scratch->facts.agent;
 	rec->tier = TIER_UPROBE;
 	scratch->pending.fixed = sizeof(*rec);
+	if (scratch->unresolved)
+		return sql_await(slot, scratch);
 	if (!judge(slot)) {
 		rec->verdict = scratch->decision.verdict;
 		rec->rule = scratch->decision.rule;
@@ -352,7 +368,7 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	state = bpf_map_lookup_elem(&inspected, &key);
 	if (state && *state == INSPECT_DONE)
 		return 0;
-	slot = op_begin(RECORD_MAP);
+	slot = op_open(RECORD_MAP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
@@ -363,7 +379,7 @@ __noinline int map_seen(__u64 file_address, __u32 flags)
 	scratch->rec.map.dev = key.dev;
 	scratch->rec.map.size = key.size;
 	scratch->rec.map.inode_generation = key.generation;
-	scratch->rec.map.flags = flags;
+	scratch->rec.map.flags = flags | (scratch->unresolved ? MAP_UNRESOLVED : 0);
 	scratch->rec.map.name.offset = sizeof(scratch->rec);
 	scratch->rec.map.name.length = scratch->pending.text_used;
 	scratch->pending.fixed = sizeof(struct record_map);
@@ -445,7 +461,7 @@ __noinline int connect_seen(__u64 address, __u32 user)
 
 	if (!file_awaited(tgid))
 		return 0;
-	slot = op_begin(RECORD_MAP);
+	slot = op_open(RECORD_MAP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
@@ -453,7 +469,7 @@ __noinline int connect_seen(__u64 address, __u32 user)
 		goto out;
 	scratch->pending.text_used = 0;
 	scratch->pending.fixed = sizeof(struct record_map);
-	scratch->rec.map.flags = MAP_STOPPED;
+	scratch->rec.map.flags = MAP_STOPPED | (scratch->unresolved ? MAP_UNRESOLVED : 0);
 	bpf_map_delete_elem(&inspecting, &tgid); /* asked once: the file may be one that cannot be looked at */
 	/* The stop comes before the record: otherwise the answer could overtake it. */
 	if (bpf_send_signal_thread(SIGSTOP))
@@ -468,7 +484,7 @@ out:
 SEC("lsm/mmap_file")
 int BPF_PROG(map_file, struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags, int ret)
 {
-	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && is_member())
+	if (!ret && file && prot & PROT_EXEC && settings.inspect_maps && may_be_member())
 		map_seen(address_of(file), 0);
 	return ret ? -EPERM : 0;
 }
@@ -478,7 +494,7 @@ int enter_mmap(struct trace_event_raw_sys_enter *ctx)
 {
 	struct file *file;
 
-	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps || !task_entry_current())
+	if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0 || !settings.inspect_maps || !task_entry_current_any())
 		return 0;
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), ctx->args[4]);
 	return file ? map_seen((__u64)file, 0) : 0;
@@ -490,7 +506,7 @@ struct sockaddr;
 SEC("lsm/socket_connect")
 int BPF_PROG(connect_socket, struct socket *socket, struct sockaddr *address, int length, int ret)
 {
-	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && is_member())
+	if (!ret && settings.inspect_maps == INSPECT_BEFORE_CONNECT && may_be_member())
 		connect_seen(address_of(address), 0);
 	return ret ? -EPERM : 0;
 }
@@ -498,7 +514,7 @@ int BPF_PROG(connect_socket, struct socket *socket, struct sockaddr *address, in
 SEC("tp/syscalls/sys_enter_connect")
 int enter_connect(struct trace_event_raw_sys_enter *ctx)
 {
-	if (settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current())
+	if (settings.inspect_maps == INSPECT_BEFORE_CONNECT && task_entry_current_any())
 		connect_seen(ctx->args[1], 1);
 	return 0;
 }

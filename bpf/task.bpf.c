@@ -38,6 +38,7 @@ static __always_inline int record_begin(__u32 kind)
 	__builtin_memset(&scratch->rec, 0, sizeof(scratch->rec));
 	__builtin_memset(&scratch->pending, 0, sizeof(scratch->pending));
 	scratch->ws_ino = 0;
+	scratch->unresolved = 0;
 	scratch->policy = settings.active_policy & 1;
 	scratch->rec.head.kind = kind;
 	actor_fill(slot);
@@ -101,17 +102,75 @@ static __always_inline void exec_text(__u32 slot, struct text *ret_text)
 	ret_text->length = text;
 }
 
+/* The record of a process that joins, or may have to: of the session of that cgroup. */
+static __always_inline void join_record(struct scratch *scratch, struct task_struct *task, __u32 tgid,
+					const struct task_entry *entry)
+{
+	struct record_join *rec = &scratch->rec.join;
+
+	rec->actor.process.pid = tgid;
+	rec->actor.process.start = entry->start;
+	rec->actor.session = entry->session;
+	rec->actor.ppid = BPF_CORE_READ(task, real_parent, tgid);
+	bpf_probe_read_kernel_str(rec->actor.comm, COMM_BYTES, &task->comm);
+	rec->cgroup = entry->session.start;
+	rec->agent = entry->agent;
+	rec->flags |= EXEC_BY_CGROUP;
+	scratch->pending.fixed = sizeof(struct record_join);
+}
+
+/* Makes a process a member of a cgroup's session, which the first of them begins, and tells by a join record. */
+static __always_inline int task_join_session(struct task_struct *task, __u32 tgid, struct task_entry *entry)
+{
+	struct scratch *scratch;
+	int slot;
+
+	slot = record_begin(RECORD_JOIN);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return task_join(tgid, entry) ? 0 : -1;
+	if (!bpf_map_lookup_elem(&sessions, &entry->session) && !session_new(slot, scratch, task, entry)) {
+		scratch->rec.join.flags = EXEC_NEW_SESSION;
+		exec_text(slot, &scratch->rec.join.cwd);
+	}
+	if (task_join(tgid, entry)) {
+		join_record(scratch, task, tgid, entry);
+		emit(slot, 0);
+	}
+	scratch_release(slot);
+	return 0;
+}
+
+/* A process of a pod that nobody told of yet: what may be its first loss waits. Userspace is told, to be ready. */
+static __always_inline int task_await(struct task_struct *task, __u32 tgid, struct task_entry *entry)
+{
+	struct scratch *scratch;
+	int slot;
+
+	entry->agent = 0;
+	entry->awaiting = 1;
+	if (!task_join(tgid, entry))
+		return -1;
+	slot = record_begin(RECORD_JOIN);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->rec.join.flags = EXEC_UNRESOLVED;
+	join_record(scratch, task, tgid, entry);
+	emit(slot, 1);
+	scratch_release(slot);
+	return 0;
+}
+
 /*
  * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins: where
- * that one stands is the workspace. Tells by a join record.
+ * that one stands is the workspace.
  */
 static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start, bool at_exec)
 {
 	__u64 cgroup = cgroup_id_of(task);
 	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
 	struct task_entry entry = {.start = start};
-	struct scratch *scratch;
-	int slot;
 
 	/*
 	 * In a container a session begins with the program that it is there for: what the runtime's own process does
@@ -121,28 +180,64 @@ static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid
 		return 0;
 	entry.session.start = cgroup;
 	entry.agent = *agent & ~CGROUP_INHERITED;
-	slot = record_begin(RECORD_JOIN);
-	scratch = scratch_of(slot);
-	if (slot < 0 || !scratch)
-		return task_join(tgid, &entry) ? 0 : -1;
-	if (!bpf_map_lookup_elem(&sessions, &entry.session) && !session_new(slot, scratch, task, &entry)) {
-		scratch->rec.join.flags = EXEC_NEW_SESSION;
-		exec_text(slot, &scratch->rec.join.cwd);
+	if (entry.agent & CGROUP_UNRESOLVED)
+		return settings.watch_pods ? task_await(task, tgid, &entry) : 0;
+	return entry.agent ? task_join_session(task, tgid, &entry) : 0;
+}
+
+/* What is known by now of the pod that an entry waits for: a mark of its cgroup, 0 where there is none. */
+static __always_inline __u32 awaited_mark(struct task_struct *task, const struct task_entry *entry)
+{
+	__u64 cgroup = entry->session.start;
+	__u32 *mark = bpf_map_lookup_elem(&cgroups, &cgroup);
+
+	/* Moved on, and the cgroup that it began in is gone. */
+	if (!mark) {
+		cgroup = cgroup_id_of(task);
+		mark = bpf_map_lookup_elem(&cgroups, &cgroup);
 	}
-	if (!task_join(tgid, &entry))
-		goto out;
-	scratch->rec.join.actor.process.pid = tgid;
-	scratch->rec.join.actor.process.start = start;
-	scratch->rec.join.actor.session = entry.session;
-	scratch->rec.join.actor.ppid = BPF_CORE_READ(task, real_parent, tgid);
-	bpf_probe_read_kernel_str(scratch->rec.join.actor.comm, COMM_BYTES, &task->comm);
-	scratch->rec.join.cgroup = cgroup;
-	scratch->rec.join.agent = entry.agent;
-	scratch->rec.join.flags |= EXEC_BY_CGROUP;
-	scratch->pending.fixed = sizeof(struct record_join);
-	emit(slot, 0);
-out:
-	scratch_release(slot);
+	return mark ? *mark & ~CGROUP_INHERITED : 0;
+}
+
+/* The current process waits for its pod to be known: whose is it now? Returns enum standing. */
+__noinline int task_resolve(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, mark;
+	struct task_entry *entry = task_entry_current_any(), joined = {};
+
+	if (!entry)
+		return STANDING_NOBODY;
+	if (!entry->awaiting)
+		return STANDING_MEMBER;
+	mark = awaited_mark(task, entry);
+	/* The daemon of a node is in a pod too, and would wait for itself. */
+	if (mark & CGROUP_UNRESOLVED && settings.watch_pods && tgid != settings.guard_pid)
+		return STANDING_UNRESOLVED;
+	if (!mark || mark & CGROUP_UNRESOLVED || tgid == settings.guard_pid) {
+		if (!bpf_map_delete_elem(&tasks, &tgid))
+			members_add(tgid, -1);
+		return STANDING_NOBODY;
+	}
+	joined.start = entry->start;
+	joined.session = entry->session;
+	joined.agent = mark;
+	/* In the place of the entry that it had, so that it is counted once. */
+	members_add(tgid, -1);
+	return task_join_session(task, tgid, &joined) ? STANDING_NOBODY : STANDING_MEMBER;
+}
+
+/* A child waits as its parent does, unless the pod is known not to be an agent's by now. */
+static __always_inline int task_await_inherit(struct task_struct *parent, struct task_struct *child,
+					      const struct task_entry *entry)
+{
+	struct task_entry copy = *entry;
+
+	if (!awaited_mark(parent, entry))
+		return 0;
+	copy.start = child->start_boottime;
+	if (task_join(child->tgid, &copy) && settings.inspect_maps)
+		map_inherit(parent->tgid, child->tgid);
 	return 0;
 }
 
@@ -155,9 +250,11 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 
 	if (child->pid != child->tgid)
 		return 0;
-	entry = task_entry_of(parent);
+	entry = task_entry_any(parent);
 	if (!entry)
 		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime, false) : 0;
+	if (entry->awaiting)
+		return task_await_inherit(parent, child, entry);
 	copy.start = child->start_boottime;
 	copy.session = entry->session;
 	copy.agent = entry->agent;
@@ -248,11 +345,18 @@ __noinline int task_heal(void)
 	return 1;
 }
 
+static __always_inline int task_await_end(struct task_struct *task, __u32 tgid)
+{
+	if (!BPF_CORE_READ(task, signal, live.counter) && !bpf_map_delete_elem(&tasks, &tgid))
+		members_add(tgid, -1);
+	return 0;
+}
+
 /* Ends a process's membership with its last thread. The thread group is dead when no thread of it lives. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
-	struct task_entry *entry = task_entry_of(task);
+	struct task_entry *entry = task_entry_any(task);
 	__u32 tgid = task->tgid;
 	struct scratch *scratch;
 	int slot;
@@ -260,6 +364,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (!entry)
 		return 0;
 	held_end();
+	if (entry->awaiting)
+		return task_await_end(task, tgid);
 	inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
@@ -557,6 +663,23 @@ __noinline int exec_join(void)
 	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true);
 }
 
+/* What it runs may hold a libc or libpq, by which its first loss comes. */
+static __always_inline void exec_awaiting(struct linux_binprm *bprm)
+{
+	if (settings.inspect_maps && settings.watch_pods && task_entry_current_any())
+		map_seen((__u64)BPF_CORE_READ(bprm, file), MAP_EXE);
+}
+
+/* Whose a process that is no member turns out to be. Not one within the other, for the sake of the stack. */
+static __always_inline struct task_entry *exec_entry(struct task_struct *task)
+{
+	if (settings.watch_pods && task_entry_any(task))
+		task_resolve();
+	else
+		exec_join();
+	return task_entry_of(task);
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
@@ -567,12 +690,12 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	int slot, found;
 	long length;
 
-	if (!entry && settings.watch_cgroups) {
-		exec_join();
-		entry = task_entry_of(task);
-	}
-	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only))
+	if (!entry && settings.watch_cgroups)
+		entry = exec_entry(task);
+	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only)) {
+		exec_awaiting(bprm);
 		return 0;
+	}
 	slot = record_begin(RECORD_EXEC);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
@@ -610,6 +733,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	return 0;
 out:
 	scratch_release(slot);
+	exec_awaiting(bprm);
 	return 0;
 }
 
@@ -624,6 +748,39 @@ static __always_inline int cgroup_inherit(struct cgroup *cgroup)
 	copy = *agent;
 	bpf_map_update_elem(&cgroups, &id, &copy, BPF_ANY);
 	return 1;
+}
+
+#define PODS_NAME 0x6b756265706f6473ull /* "kubepods", its first letter highest */
+
+/*
+ * Is this the kubelet's: what pods' cgroups are made in, or a container's where the runtime has another mind of paths than
+ * the kubelet and puts it elsewhere under such a name? Nobody told of what is made there yet.
+ */
+__noinline int cgroup_of_kubelet(__u32 slot)
+{
+	struct scratch *scratch = scratch_of(slot);
+	__u64 word = 0;
+
+	if (!scratch)
+		return 0;
+	for (long i = 0; i < NAME_BYTES; i++) {
+		__u8 byte = scratch->given[i];
+
+		word = word << 8 | byte;
+		if (!byte || word == PODS_NAME)
+			break;
+	}
+	return word == PODS_NAME;
+}
+
+static __always_inline void cgroup_mark_pods(__u32 slot, struct scratch *scratch, struct cgroup *cgroup)
+{
+	__u32 mark = CGROUP_INHERITED | CGROUP_UNRESOLVED;
+	__u64 id = BPF_CORE_READ(cgroup, kn, id);
+
+	if (bpf_probe_read_kernel_str(scratch->given, NAME_BYTES, BPF_CORE_READ(cgroup, kn, name)) > 0 &&
+	    cgroup_of_kubelet(slot))
+		bpf_map_update_elem(&cgroups, &id, &mark, BPF_ANY);
 }
 
 /* A cgroup made below a name that the policy gives is known before any process can be in it. */
@@ -642,6 +799,8 @@ int BPF_PROG(cgroup_made, struct cgroup *cgroup, const char *path)
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
 		return 0;
+	if (settings.watch_pods)
+		cgroup_mark_pods(slot, scratch, cgroup);
 	scratch->policy = settings.active_policy & 1;
 	length = bpf_probe_read_kernel_str(scratch->out, PATH_BYTES, path);
 	scratch->out_length = length > 0 ? length - 1 : 0;

@@ -67,6 +67,7 @@ enum exec_flag {
 	EXEC_ARGS_CUT = 1 << 7,
 	EXEC_ARGS_UNREAD = 1 << 8,
 	EXEC_PATH_UNKNOWN = 1 << 9,
+	EXEC_UNRESOLVED = 1 << 10, /* RECORD_JOIN: of no session yet; see OP_UNRESOLVED */
 };
 
 struct record_exec {
@@ -138,6 +139,12 @@ enum op_flag {
 	OP_SELF = 1 << 30, /* on the guard's own files: denied, whatever the policy says */
 	OP_HELD_BEFORE = 1 << 29, /* this very call was held, and is told of a second time, now with its end */
 };
+
+/*
+ * In flags too, the last bit, which no enumerator of ISO C can be: nobody has told of the pod yet. With OP_HELD the process
+ * stands stopped until somebody does, and then comes with the same call again. Such a record is no event.
+ */
+#define OP_UNRESOLVED (1u << 31)
 
 /* What an operation is done to, before it is done. dev 0: not learned. */
 struct target {
@@ -260,6 +267,7 @@ struct record_sql {
 enum map_flag {
 	MAP_STOPPED = 1 << 0, /* the process stands stopped until the file, or those before (no file), is looked at */
 	MAP_EXE = 1 << 1, /* the file is the executable itself */
+	MAP_UNRESOLVED = 1 << 2, /* by a process of no session yet; see OP_UNRESOLVED */
 };
 
 struct record_map {
@@ -308,6 +316,7 @@ enum counter {
 	COUNT_HELD_FULL = 49, /* no room for a hold: denied instead */
 	COUNT_ENVIRON_CUT = 50, /* an environment of more than ENVIRON_BYTES: its end was not looked through */
 	COUNT_ENVIRON_UNREAD = 51, /* ... that could not be read in the kernel */
+	COUNT_UNRESOLVED = 53, /* calls that waited, or should have, until their pod was known */
 	COUNT_HEALED = 52, /* members that the fork's program was not run for: see task_heal */
 	COUNT_LIBC = 56, /* + enum op: calls of sessions that the probes in libc saw */
 	COUNT_SIZE = 64,

@@ -13,7 +13,7 @@ struct task_entry {
 	__u64 start;
 	struct session_id session;
 	__u32 agent;
-	__u32 zero;
+	__u32 awaiting; /* 1: no member yet, in a pod that nobody told of: session.start is the cgroup that it began in */
 };
 
 /* A session as the programs need it. */
@@ -28,6 +28,8 @@ struct session_info {
 
 /* Of a marked cgroup, beside its agent: what is made below it bears the mark too. */
 #define CGROUP_INHERITED (1u << 31)
+/* With it, in the place of an agent: a pod that nobody told of yet. Agent 0 stands there for one that is no agent's. */
+#define CGROUP_UNRESOLVED (1u << 30)
 
 /* Of a task that a member made, for the time that the fork's program does not notice it. */
 struct home {
@@ -50,14 +52,15 @@ struct settings {
 	__u32 watch_execs; /* some rule is about exec */
 	__u32 guard_pid; /* the daemon; 0: there is none */
 	__u32 watch_environ; /* the policy knows agents by variables of their children */
-	__u32 zero1;
+	__u32 watch_pods; /* ... by pod: what a pod does waits until the pod is known */
 	struct session_id selftest; /* operations of this session are counted and go on, whatever the policy says */
 	__u64 protect_mask; /* of 1 << (inode number & 63) of what is in the map `protected` */
 	__u32 homes; /* some task was made by a member: see task_heal */
-	__u32 zero;
+	__u32 unresolved_denied; /* where a call of a pod that is not known can not wait, it fails */
 	__u32 known_results; /* mask of 1 << enum op: a program that is attached now tells the result */
 	__u32 results_seen; /* the same: it was seen to be called; a compiler may have put its function into another */
 	__u32 traced; /* the process whose threads we trace just now, to make a call of it fail; or 0 */
+	__u64 await_until; /* nothing waits for a pod to be known from then on, nanoseconds since boot; 0: for ever */
 };
 
 /* Rules whose user: names this user, in one of the two policies. */

@@ -37,7 +37,8 @@ struct rule_table {
 	__u32 count; /* rules in use */
 	__u8 mode; /* enum mode */
 	__u8 default_verdict; /* enum verdict */
-	__u8 zero[2];
+	__u8 unresolved; /* 1: rule 0 is for pods that nobody tells of */
+	__u8 zero;
 	__u32 rate_count; /* entries of rate[] in use */
 	struct rule_set all; /* rules 0 to count - 1 */
 	struct rule_set without[FAMILY_COUNT]; /* rules that have no condition of this family */

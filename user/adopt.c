@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "adopt.h"
 
-#include <ftw.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -28,41 +30,59 @@ static uint64_t boot_time(void)
 
 /* --- cgroups --- */
 
-/* nftw has no place for an argument. */
-static struct {
+#define DEPTH_MAX 64 /* of cgroups in one another */
+
+struct marking {
 	struct guard *guard;
 	const struct dfa *dfa;
-	size_t root_length;
-	int error;
-} cgroup_walk;
+};
 
-static int visit_cgroup(const char *path, const struct stat *facts, int type, struct FTW *place)
+static int mark_cgroup(const struct marking *marking, int directory, const char *path)
 {
-	const char *name = path + cgroup_walk.root_length;
 	struct rule_set agents;
+	struct stat facts;
 	uint32_t agent;
 
-	(void)place;
-	if (type != FTW_D || !*name)
-		return 0;
-	dfa_match_part(cgroup_walk.dfa, DFA_CGROUP, name, strlen(name), &agents);
+	dfa_match_part(marking->dfa, DFA_CGROUP, path, strlen(path), &agents);
 	agent = rule_set_first(&agents);
-	if (agent == RULE_DEFAULT)
+	if (!*path || agent == RULE_DEFAULT || fstat(directory, &facts))
 		return 0;
 	/* The id of a cgroup is its directory's inode number (kernfs, 64-bit). */
-	cgroup_walk.error = guard_add_cgroup(cgroup_walk.guard, facts->st_ino, agent);
-	return cgroup_walk.error;
+	return guard_add_cgroup(marking->guard, facts.st_ino, agent);
+}
+
+/*
+ * One cgroup and all below it. Not by nftw(3), which gives up where a directory goes while it walks: cgroups come and go
+ * all the time, and what is gone needs no mark.
+ */
+static int mark_below(const struct marking *marking, int parent, const char *name, const char *path, unsigned int depth)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), error;
+	DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	char below[PATH_MAX];
+
+	if (!directory) {
+		if (fd >= 0)
+			close(fd);
+		return 0;
+	}
+	error = mark_cgroup(marking, fd, path);
+	while (!error && depth < DEPTH_MAX && (entry = readdir(directory))) {
+		if (entry->d_type != DT_DIR || streq(entry->d_name, ".") || streq(entry->d_name, ".."))
+			continue;
+		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) < (int)sizeof(below))
+			error = mark_below(marking, fd, entry->d_name, below, depth + 1);
+	}
+	closedir(directory);
+	return error;
 }
 
 static int mark_cgroups(struct guard *guard, const struct policy *policy, const char *root)
 {
-	cgroup_walk.guard = guard;
-	cgroup_walk.dfa = &policy_image(policy)->dfa;
-	cgroup_walk.root_length = strlen(root);
-	cgroup_walk.error = 0;
-	if (nftw(root, visit_cgroup, 16, FTW_PHYS | FTW_MOUNT) && !cgroup_walk.error)
-		return -errno;
-	return cgroup_walk.error;
+	struct marking marking = {guard, &policy_image(policy)->dfa};
+
+	return mark_below(&marking, AT_FDCWD, root, "", 0);
 }
 
 /* --- which agent a process is --- */
@@ -126,8 +146,15 @@ static uint32_t agent_of_cgroup(const struct policy *policy, const struct snapsh
  */
 static bool is_runtime(const struct snapshot_process *process)
 {
+	char path[64];
+	struct stat root, host;
 	const char *name = process->exe ? strrchr(process->exe, '/') : NULL;
 
+	/* Before it is in the container's root directory it may bear any name. */
+	snprintf(path, sizeof(path), "/proc/%u/root", process->pid);
+	if (!stat(path, &root) && !stat("/proc/1/root", &host) && root.st_dev == host.st_dev &&
+	    root.st_ino == host.st_ino)
+		return true;
 	return !strncmp(process->comm, "runc:[", strlen("runc:[")) || (name && streq(name, "/crun"));
 }
 
@@ -155,7 +182,7 @@ static uint32_t agent_of_process(const struct policy *policy, const struct adopt
 				 const struct snapshot_process *process, uint32_t *ret_flags)
 {
 	const char *script;
-	uint32_t by_exe = process->exe ? agent_of_text(policy, process->exe) : 0, agent;
+	uint32_t by_exe = process->exe ? agent_of_text(policy, process->exe) : 0, agent, pod;
 
 	*ret_flags = EXEC_BY_EXE;
 	if (by_exe && by_exe != EXE_INTERPRETER)
@@ -170,11 +197,13 @@ static uint32_t agent_of_process(const struct policy *policy, const struct adopt
 		return agent;
 	*ret_flags = EXEC_BY_CGROUP;
 	agent = agent_of_cgroup(policy, process);
-	agent = agent ? agent : agent_of_pod(sink, process);
+	pod = agent ? 0 : agent_of_pod(sink, process);
+	agent = agent ? agent : pod & ~CGROUP_UNRESOLVED;
 	if (agent)
 		return agent;
 	*ret_flags = EXEC_BY_ENVIRON;
-	return agent_of_environ(policy, process);
+	agent = agent_of_environ(policy, process);
+	return agent ? agent : pod;
 }
 
 /* --- making it a session --- */
@@ -209,6 +238,16 @@ static int enlist(struct adoption *adoption, struct snapshot_process *process)
 	return adoption->sink->found(process, adoption->time, adoption->sink->userdata);
 }
 
+static int await(struct adoption *adoption, const struct snapshot_process *process)
+{
+	struct process_id id = {.start = process->start, .pid = process->pid};
+	int error = guard_await_task(adoption->guard, &id, process->cgroup);
+
+	if (!error && adoption->sink->awaits)
+		adoption->sink->awaits(adoption->sink->userdata);
+	return error;
+}
+
 /* The session of a process's parent, which stands before it in the snapshot; else one of its own, or none. */
 static int look_at(struct adoption *adoption, const struct snapshot *snapshot, struct snapshot_process *process)
 {
@@ -223,6 +262,8 @@ static int look_at(struct adoption *adoption, const struct snapshot *snapshot, s
 	agent = agent_of_process(adoption->policy, adoption->sink, process, &flags);
 	if (!agent)
 		return 0;
+	if (agent & CGROUP_UNRESOLVED)
+		return await(adoption, process);
 	process->agent = agent;
 	process->flags = flags | EXEC_NEW_SESSION;
 	if (flags & EXEC_BY_CGROUP)

@@ -10,8 +10,13 @@
 struct adopt_sink {
 	/* A process of a session, found running; its root comes first. */
 	int (*found)(const struct snapshot_process *process, uint64_t time, void *userdata);
-	/* The agent of the pod that a cgroup belongs to, 0: of none. NULL: pods are not known. */
+	/*
+	 * The agent of the pod that a cgroup belongs to, 0: of none. CGROUP_UNRESOLVED: not known yet; what runs there waits
+	 * with its first loss until it is. NULL: nobody tells of pods.
+	 */
 	uint32_t (*pod_agent)(const char *cgroup_path, void *userdata);
+	/* A process waits so from now on; may be NULL. */
+	void (*awaits)(void *userdata);
 	void *userdata;
 };
 

@@ -20,12 +20,14 @@
 #include "source_ring.h"
 #include "stake.h"
 #include "tell.h"
+#include "unresolved.h"
 #include "workspace.h"
 
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
 #define BLIND_TICKS 60 /* between looks for containers that the kernel side cannot tell apart */
 #define IDLE_TICKS 10 /* without a session, until results are disarmed: they cost others something, arming costs us */
+#define AWAIT_GRACE_NS (5 * NSEC_PER_SEC) /* a daemon's tick may be late by */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
 #define CATCH_UP_NS (2 * NSEC_PER_SEC)
 #define RECORDS_BETWEEN_LOOKS 64
@@ -41,6 +43,9 @@ struct engine {
 	struct kube_api *api; /* NULL: of no cluster */
 	struct kube_policies *policies; /* NULL: none are looked for */
 	struct pod_agents *pods; /* NULL: nobody tells of pods */
+	struct unresolved *unresolved; /* calls that wait for their pod to be known */
+	size_t awaiting; /* processes whose pod is not known, at the last look */
+	bool started; /* who tells of pods would be at hand by now */
 	struct kube_holds *objects; /* NULL: of no cluster */
 	struct libpq_set *libraries;
 	struct stakes *stakes;
@@ -67,9 +72,33 @@ static struct clock current_clock(void)
 	return (struct clock){(int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME))};
 }
 
+static int take_unresolved(struct engine *engine, const void *record, size_t size);
+
+/* Of a process that is in no session, and waits for its pod to be known: nothing that is judged, kept or told of. */
+static bool is_unresolved(const void *record, size_t size)
+{
+	const struct record *head = record;
+
+	switch (head->kind) {
+	case RECORD_JOIN:
+		return size >= sizeof(struct record_join) &&
+		       ((const struct record_join *)record)->flags & EXEC_UNRESOLVED;
+	case RECORD_MAP:
+		return size >= sizeof(struct record_map) && ((const struct record_map *)record)->flags & MAP_UNRESOLVED;
+	case RECORD_OP:
+		return size >= sizeof(struct record_op) && ((const struct record_op *)record)->flags & OP_UNRESOLVED;
+	case RECORD_SQL:
+		return size >= sizeof(struct record_sql) && ((const struct record_sql *)record)->flags & OP_UNRESOLVED;
+	default:
+		return false;
+	}
+}
+
 /* Every record on its way into the pipeline, the journal before it. */
 static int feed(struct engine *engine, const void *record, size_t size)
 {
+	if (is_unresolved(record, size))
+		return take_unresolved(engine, record, size);
 	journal_put_record(engine->journal, record, size, 0);
 	return pipeline_record(engine->pipeline, record, size);
 }
@@ -201,6 +230,106 @@ static void act_mapped(const struct event *event, void *userdata)
 		guard_inspected(engine->guard, &event->map);
 	if (event->map.flags & MAP_STOPPED && !holds_waits(pipeline_holds(engine->pipeline), &actor->process))
 		resume_mapped(engine, actor);
+}
+
+/* --- pods that are not known yet --- */
+
+static void awaits(void *userdata)
+{
+	struct engine *engine = userdata;
+
+	engine->awaiting += 1;
+	libc_probes_arm(engine->libc);
+}
+
+static bool hook_is_known(const char *uid, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	/* Where nobody tells of pods, nothing waits. */
+	return engine->started && (!engine->pods || pod_agents_knows(engine->pods, uid));
+}
+
+/*
+ * The call comes once more, from the start: on the lsm tier the system call, on the uprobe tier the function. One that
+ * cannot be brought to that goes on as it is.
+ */
+static void hook_go_on(const struct event *event, void *userdata)
+{
+	struct engine *engine = userdata;
+	const struct actor *actor = event_actor(event);
+	int error = 0;
+
+	guard_forget_call(engine->guard, actor);
+	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM) {
+		error = act_resume(actor, engine);
+	} else {
+		guard_set_traced(engine->guard, actor->process.pid);
+		error = restart_call(event, stands, engine);
+		guard_set_traced(engine->guard, 0);
+		if (error && error != -ESRCH) {
+			log_warning("process %u goes on unjudged with the call that its pod was not known at: %s",
+				    actor->process.pid, strerror(-error));
+			error = act_resume(actor, engine);
+		}
+	}
+	if (error && error != -ESRCH)
+		log_warning("process %u, whose pod was not known, cannot be let go on: %s", actor->process.pid,
+			    strerror(-error));
+}
+
+static void hook_late(void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (engine->pods)
+		pod_agents_look(engine->pods);
+}
+
+static uint32_t unknown_pod(const char *uid, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	return unresolved_is_late(engine->unresolved, uid) ? policy_unresolved_agent(pipeline_policy(engine->pipeline))
+							   : CGROUP_UNRESOLVED;
+}
+
+static void take_waiting(struct engine *engine, const void *record, size_t size)
+{
+	const struct record_op *op = record;
+	_cleanup_free_ char *path = NULL;
+
+	if (!(op->flags & OP_HELD))
+		return;
+	cgroup_path_by_id(op->actor.session.start, &path);
+	if (unresolved_take(engine->unresolved, record, size, path))
+		log_error("out of memory: process %u goes on, though its pod is not known", op->actor.process.pid);
+}
+
+static int take_unresolved(struct engine *engine, const void *record, size_t size)
+{
+	const char *reason;
+	struct event event;
+
+	switch (((const struct record *)record)->kind) {
+	case RECORD_JOIN:
+		awaits(engine);
+		return 0;
+	case RECORD_MAP:
+		if (!event_decode(record, size, &event, &reason))
+			act_mapped(&event, engine);
+		return 0;
+	default:
+		take_waiting(engine, record, size);
+		return 0;
+	}
+}
+
+static int open_unresolved(struct engine *engine, sd_event *event)
+{
+	struct unresolved_hooks hooks = {hook_is_known, hook_go_on, hook_late, engine};
+
+	return unresolved_new(event, &hooks, &engine->unresolved);
 }
 
 static enum libpq_function act_outer_function(const struct record_sql *record, void *userdata)
@@ -486,6 +615,12 @@ static bool rule_stops(const struct policy *policy, size_t rule, uint32_t ops)
 	return false;
 }
 
+/* Who tells of pods is known, and some rule makes it matter whose a call is. */
+static bool waits_for_pods(const struct engine *engine, const struct policy *policy)
+{
+	return engine->options.api.server && policy_wants_pods(policy);
+}
+
 /*
  * Where some rule does more than allow a statement, none may go unseen; where some rule may stop what comes through
  * libc, nothing may run in a libc without probes.
@@ -497,7 +632,8 @@ static enum inspect_mode inspect_mode(const struct engine *engine, const struct 
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (rule_stops(policy, i, libc_ops(engine)))
 			return INSPECT_STOPPED;
-	if (libc_ops(engine) && policy_image(policy)->rules.default_verdict >= VERDICT_HOLD)
+	if (libc_ops(engine) &&
+	    (policy_image(policy)->rules.default_verdict >= VERDICT_HOLD || waits_for_pods(engine, policy)))
 		return INSPECT_STOPPED;
 	for (size_t i = 0; i < policy_rule_count(policy); i++)
 		if (policy_rule_wants(policy, i, OP_SQL) && policy_rule(policy, i)->action != VERDICT_ALLOW)
@@ -526,6 +662,12 @@ static void journal_policy(struct engine *engine, const struct policy *policy)
 	journal_put_policy(engine->journal, policy, engine->agents, engine->options.observe, 0, now_ns(CLOCK_BOOTTIME));
 }
 
+/* Without a daemon to let it go, nothing waits for a pod for longer than it would with one. */
+static uint64_t await_until(const struct policy *policy)
+{
+	return now_ns(CLOCK_BOOTTIME) + policy_unresolved(policy)->timeout + AWAIT_GRACE_NS;
+}
+
 /* Puts a policy in force in the kernel and here. Taken over on success. */
 static int install_policy(struct engine *engine, struct policy *policy)
 {
@@ -534,7 +676,8 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	struct guard_policy kernel = {.image = image,
 				      .inspect = inspect_mode(engine, policy),
 				      .watch_execs = wants_exec(policy),
-				      .watch_cgroups = engine->options.api.server && policy_wants_pods(policy)};
+				      .watch_pods = engine->options.api.server && policy_wants_pods(policy),
+				      .deny_unresolved = policy_unresolved(policy)->verdict >= VERDICT_HOLD};
 	int error;
 
 	if (!image)
@@ -551,6 +694,8 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	if (error)
 		return error;
 	engine->generation = image->rules.generation;
+	unresolved_set_timeout(engine->unresolved, policy_unresolved(policy)->timeout);
+	guard_set_await_until(engine->guard, await_until(policy));
 	journal_policy(engine, policy);
 	pipeline_set_policy(engine->pipeline, policy);
 	if (sinks_set_policy(engine->options.sinks, policy))
@@ -854,20 +999,177 @@ static uint32_t pod_agent(const char *cgroup_path, void *userdata)
 
 static int adopt(struct engine *engine)
 {
-	struct adopt_sink sink = {found_running, engine->pods ? pod_agent : NULL, engine};
+	struct adopt_sink sink = {found_running, engine->pods ? pod_agent : NULL, awaits, engine};
 	const char *root = engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL;
 
 	return adopt_running(engine->guard, pipeline_policy(engine->pipeline), root, &sink);
 }
 
-static void pods_marked(void *userdata)
+/* --- sessions of pods that were not known in time, and are by now --- */
+
+struct mistaken_session {
+	struct session_id id;
+	uint32_t agent; /* that it is one of; 0: of none */
+};
+
+struct mistaken {
+	struct engine *engine;
+	struct mistaken_session *sessions;
+	size_t session_count;
+	struct buffer exits, held; /* records */
+};
+
+static int note_mistaken(struct session *session, void *userdata)
+{
+	struct mistaken *mistaken = userdata;
+	struct engine *engine = mistaken->engine;
+	struct container_place place;
+	_cleanup_free_ char *path = NULL;
+	struct mistaken_session *grown;
+
+	if (!session->agent || session->agent != policy_unresolved_agent(pipeline_policy(engine->pipeline)) ||
+	    session->id.pid || cgroup_path_by_id(session->id.start, &path) ||
+	    container_of_path(path, strlen(path), &place) || !pod_agents_knows(engine->pods, place.pod_uid))
+		return 0;
+	grown = reallocarray(mistaken->sessions, mistaken->session_count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	mistaken->sessions = grown;
+	grown[mistaken->session_count++] =
+		(struct mistaken_session){session->id, pod_agents_of_cgroup(engine->pods, path)};
+	return 0;
+}
+
+static const struct mistaken_session *find_mistaken(const struct mistaken *mistaken, const struct session_id *id)
+{
+	for (size_t i = 0; i < mistaken->session_count; i++)
+		if (!memcmp(&mistaken->sessions[i].id, id, sizeof(*id)))
+			return &mistaken->sessions[i];
+	return NULL;
+}
+
+static int note_exit(struct process *process, void *userdata)
+{
+	struct mistaken *mistaken = userdata;
+
+	const struct mistaken_session *session = find_mistaken(mistaken, &process->session->id);
+
+	if (!session || session->agent)
+		return 0;
+	return snapshot_exit_record(&process->id, &process->session->id, now_ns(CLOCK_BOOTTIME), &mistaken->exits);
+}
+
+static int note_held(const void *record, size_t size, void *userdata)
+{
+	struct mistaken *mistaken = userdata;
+	const struct record_op *op = record;
+
+	if (!find_mistaken(mistaken, &op->actor.session))
+		return 0;
+	buffer_add(&mistaken->held, record, (size + 7) & ~(size_t)7);
+	return mistaken->held.error;
+}
+
+static void feed_all(struct engine *engine, const struct buffer *records)
+{
+	for (size_t at = 0; at < records->length;) {
+		const struct record *record = (const struct record *)(records->data + at);
+
+		at += record->size;
+		feed(engine, record, record->size);
+	}
+}
+
+/* Held calls run again, and are judged as what the pod turned out to be. */
+static void restart_all(struct engine *engine, const struct buffer *records)
+{
+	for (size_t at = 0; at < records->length;) {
+		const struct record *record = (const struct record *)(records->data + at);
+		const char *reason;
+		struct event event;
+
+		if (!event_decode(record, record->size, &event, &reason))
+			hook_go_on(&event, engine);
+		at += (record->size + 7) & ~7u;
+	}
+}
+
+/* It is that agent's session from now on: what it did so far stays told of as it was. */
+static void correct_session(struct engine *engine, const struct mistaken_session *session)
+{
+	struct session_setup setup = {.name = agent_name(engine->agents, session->agent), .agent = &session->agent};
+
+	guard_set_session_agent(engine->guard, &session->id, session->agent);
+	journal_put_session(engine->journal, &session->id, &setup, 0, now_ns(CLOCK_BOOTTIME));
+	if (sessions_setup(pipeline_sessions(engine->pipeline), &session->id, &setup))
+		log_error("out of memory: a session is told of as that of a pod that is not known");
+}
+
+/* Nobody is asked any more about what a process did in a pod that was not known. */
+static void withdraw_holds(struct engine *engine, const struct buffer *held)
+{
+	for (size_t at = 0; at < held->length;) {
+		const struct record_op *op = (const struct record_op *)(held->data + at);
+
+		holds_process_ended(pipeline_holds(engine->pipeline), &op->actor.process, now_ns(CLOCK_BOOTTIME));
+		at += (op->head.size + 7) & ~7u;
+	}
+}
+
+static int note_all(struct mistaken *mistaken)
+{
+	struct sessions *sessions = pipeline_sessions(mistaken->engine->pipeline);
+	int error = sessions_for_each(sessions, note_mistaken, mistaken);
+
+	if (!error && mistaken->session_count)
+		error = guard_for_each_held(mistaken->engine->guard, note_held, mistaken);
+	if (!error && mistaken->session_count)
+		error = sessions_for_each_process(sessions, note_exit, mistaken);
+	return error;
+}
+
+/* Those of no agent end, and leave no trace in the kernel; the others become what they are. */
+static void correct_mistaken(struct engine *engine, struct mistaken *mistaken)
+{
+	if (!policy_unresolved_agent(pipeline_policy(engine->pipeline)))
+		return;
+	catch_up(engine);
+	if (note_all(mistaken)) {
+		log_error("out of memory: sessions of pods that turned out to be something else stay as they are");
+		mistaken->held.length = 0;
+		return;
+	}
+	for (size_t i = 0; i < mistaken->session_count; i++) {
+		if (mistaken->sessions[i].agent)
+			correct_session(engine, &mistaken->sessions[i]);
+		else
+			guard_drop_members(engine->guard, &mistaken->sessions[i].id);
+	}
+	withdraw_holds(engine, &mistaken->held);
+	feed_all(engine, &mistaken->exits);
+}
+
+static void pods_marked(bool somebody, void *userdata)
 {
 	struct engine *engine = userdata;
-	int error = adopt(engine);
+	struct mistaken mistaken = {.engine = engine};
+	int error = 0;
 
+	correct_mistaken(engine, &mistaken);
+	if (somebody)
+		error = adopt(engine);
 	if (error)
 		log_warning("not all processes of agents' pods became sessions: %s", strerror(-error));
+	restart_all(engine, &mistaken.held);
+	unresolved_settle(engine->unresolved);
+	engine->awaiting = guard_settle_tasks(engine->guard);
 	arm_results(engine);
+	push_journal(engine);
+	sinks_flush(engine->options.sinks);
+	arm_deadline(engine);
+	free(mistaken.sessions);
+	buffer_free(&mistaken.exits);
+	buffer_free(&mistaken.held);
 }
 
 static int describe_again(struct process *process, void *userdata)
@@ -893,6 +1195,7 @@ static int open_pods(struct engine *engine, sd_event *event)
 					     .cgroup_root = engine->facts.cgroup_root,
 					     .api = engine->api,
 					     .node = engine->options.node,
+					     .unknown = unknown_pod,
 					     .marked = pods_marked,
 					     .changed = pods_changed,
 					     .userdata = engine};
@@ -993,7 +1296,11 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 		tell_blind(engine);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
 		guard_arm_results(engine->guard, false);
-	libc_probes_tick(engine->libc, sessions_count(pipeline_sessions(engine->pipeline)) > 0, now_ns(CLOCK_BOOTTIME));
+	if (engine->awaiting)
+		engine->awaiting = guard_settle_tasks(engine->guard);
+	guard_set_await_until(engine->guard, await_until(pipeline_policy(engine->pipeline)));
+	libc_probes_tick(engine->libc, engine->awaiting || sessions_count(pipeline_sessions(engine->pipeline)) > 0,
+			 now_ns(CLOCK_BOOTTIME));
 	return sd_event_source_set_time(source, usec + LOSS_TICK_USEC);
 }
 
@@ -1154,9 +1461,8 @@ static void let_go_inspected(uint32_t pid, void *userdata)
 {
 	struct engine *engine = userdata;
 	struct actor actor = {};
-	struct session_id session;
 
-	if (guard_find_task(engine->guard, pid, &actor.process, &session) ||
+	if (guard_find_entry(engine->guard, pid, &actor.process) ||
 	    action_thread_state((pid_t)pid, (pid_t)pid) != 'T' || guard_stands(engine->guard, pid, pid) ||
 	    holds_waits(pipeline_holds(engine->pipeline), &actor.process))
 		return;
@@ -1167,7 +1473,7 @@ static void let_go_inspected(uint32_t pid, void *userdata)
 /* What stands stopped from the time of another daemon. */
 static void take_members_and_held(struct engine *engine)
 {
-	struct adopt_sink sink = {found_member, NULL, engine};
+	struct adopt_sink sink = {.found = found_member, .userdata = engine};
 	uint64_t now = now_ns(CLOCK_BOOTTIME);
 
 	journal_put_moment(engine->journal, JOURNAL_RESUME, now);
@@ -1235,6 +1541,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 		return -EINVAL;
 	error = open_journal(engine, policy);
 	if (!error)
+		error = open_unresolved(engine, event);
+	if (!error)
 		error = open_pipeline(engine);
 	if (!error)
 		error = load_and_prove(engine, &options);
@@ -1259,6 +1567,9 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = kube_api_new(event, &engine->options.api, &engine->api);
 	if (!error)
 		error = open_pods(engine, event);
+	engine->started = !error;
+	if (!error && !engine->pods)
+		unresolved_let_go(engine->unresolved);
 	if (!error)
 		error = open_policies(engine, event);
 	if (!error)
@@ -1338,6 +1649,10 @@ void engine_free(struct engine *engine)
 		free(batch);
 	}
 	let_go_all_inspected(engine);
+	/* What waits for a pod goes on with a guard that goes; another daemon takes over what waits at one that stays. */
+	if (engine->unresolved && engine->guard && !guard_keeps(engine->guard))
+		unresolved_let_go(engine->unresolved);
+	unresolved_free(engine->unresolved);
 	pipeline_free(engine->pipeline);
 	libc_probes_free(engine->libc);
 	probe_done(&engine->facts);
@@ -1552,6 +1867,7 @@ size_t engine_release(struct engine *engine)
 
 	journal_put_moment(engine->journal, JOURNAL_RELEASE, now);
 	count = holds_release(pipeline_holds(engine->pipeline), now);
+	unresolved_let_go(engine->unresolved);
 	journal_push(engine->journal, true);
 	sinks_flush(engine->options.sinks);
 	arm_deadline(engine);
@@ -1747,6 +2063,15 @@ static json_t *policy_summary_json(const struct policy *policy)
 			 verdict_name(policy_image(policy)->rules.default_verdict));
 }
 
+static json_t *pods_json(struct engine *engine)
+{
+	json_t *object = pod_agents_status(engine->pods), *unresolved = unresolved_status(engine->unresolved);
+
+	json_object_set_new(unresolved, "processes", json_integer((json_int_t)engine->awaiting));
+	json_object_set_new(object, "unresolved", unresolved);
+	return object;
+}
+
 json_t *engine_status(struct engine *engine)
 {
 	const struct pipeline_counts *counts = pipeline_counts(engine->pipeline);
@@ -1769,9 +2094,8 @@ json_t *engine_status(struct engine *engine)
 		(json_int_t)guard_ring_bytes(engine->guard), "reader", source_ring_scheduling(engine->source),
 		"kernel_counters", kernel_counters_json(engine), "degraded", degraded_json(engine), "libraries",
 		libraries_json(engine), "libcs", (json_int_t)libc_probes_count(engine->libc), "sinks",
-		sinks_json(engine), "journal", journal_json(engine), "pods",
-		engine->pods ? pod_agents_status(engine->pods) : NULL, "policies",
-		engine->policies ? kube_policies_status(engine->policies) : NULL, "hold_objects",
+		sinks_json(engine), "journal", journal_json(engine), "pods", engine->pods ? pods_json(engine) : NULL,
+		"policies", engine->policies ? kube_policies_status(engine->policies) : NULL, "hold_objects",
 		kube_holds_status(engine->objects));
 }
 

@@ -888,7 +888,9 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 		return error;
 	copy_image(&guard->policies[slot], image);
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
-	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD || policy->watch_cgroups;
+	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD || policy->watch_pods;
+	guard->skel->bss->settings.watch_pods = policy->watch_pods;
+	guard->skel->bss->settings.unresolved_denied = policy->deny_unresolved;
 	guard->skel->bss->settings.host_mounts = stat("/proc/1/ns/mnt", &host) < 0 ? 0 : (__u32)host.st_ino;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
 	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
@@ -938,15 +940,143 @@ int guard_add_task(struct guard *guard, const struct process_id *process, const 
 	return error;
 }
 
+int guard_await_task(struct guard *guard, const struct process_id *process, uint64_t cgroup)
+{
+	struct task_entry entry = {.start = process->start, .session.start = cgroup, .awaiting = 1};
+	uint32_t pid = process->pid;
+	int error;
+
+	members_add(guard, pid, 1);
+	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_NOEXIST))
+		return 0;
+	error = errno == EEXIST ? 0 : -errno;
+	members_add(guard, pid, -1);
+	return error;
+}
+
+struct task_list {
+	uint32_t *pids;
+	size_t count, room;
+};
+
+static int task_list_add(struct task_list *list, uint32_t pid)
+{
+	size_t room = MAX(list->room * 2, (size_t)64);
+	uint32_t *grown;
+
+	if (list->count == list->room) {
+		grown = reallocarray(list->pids, room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		list->pids = grown;
+		list->room = room;
+	}
+	list->pids[list->count++] = pid;
+	return 0;
+}
+
+/* Takes out of the map whatever `drops` says; how many it did. An entry that moves meanwhile is met by the next call. */
+static size_t drop_tasks(struct guard *guard, bool (*drops)(const struct task_entry *entry, void *userdata),
+			 void *userdata)
+{
+	const struct bpf_map *map = guard->skel->maps.tasks;
+	struct task_list list = {};
+	struct task_entry entry;
+	uint32_t pid, *before = NULL;
+
+	while (!bpf_map__get_next_key(map, before, &pid, sizeof(pid))) {
+		before = &pid;
+		if (bpf_map__lookup_elem(map, &pid, sizeof(pid), &entry, sizeof(entry), 0) || !drops(&entry, userdata))
+			continue;
+		if (task_list_add(&list, pid))
+			break;
+	}
+	for (size_t i = 0; i < list.count; i++)
+		if (!bpf_map__delete_elem(map, &list.pids[i], sizeof(pid), 0))
+			members_add(guard, list.pids[i], -1);
+	free(list.pids);
+	return list.count;
+}
+
+static uint32_t cgroup_mark(struct guard *guard, uint64_t cgroup)
+{
+	uint32_t mark = 0;
+
+	bpf_map__lookup_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &mark, sizeof(mark), 0);
+	return mark & ~CGROUP_INHERITED;
+}
+
+struct settling {
+	struct guard *guard;
+	size_t waiting;
+};
+
+static bool is_settled(const struct task_entry *entry, void *userdata)
+{
+	struct settling *settling = userdata;
+
+	if (!entry->awaiting)
+		return false;
+	if (!cgroup_mark(settling->guard, entry->session.start))
+		return true;
+	settling->waiting += 1;
+	return false;
+}
+
+size_t guard_settle_tasks(struct guard *guard)
+{
+	struct settling settling = {.guard = guard};
+
+	do
+		settling.waiting = 0;
+	while (drop_tasks(guard, is_settled, &settling));
+	return settling.waiting;
+}
+
+static bool is_of_session(const struct task_entry *entry, void *userdata)
+{
+	return !entry->awaiting && !memcmp(&entry->session, userdata, sizeof(entry->session));
+}
+
+void guard_drop_members(struct guard *guard, const struct session_id *session)
+{
+	struct session_id id = *session;
+
+	while (drop_tasks(guard, is_of_session, &id))
+		;
+}
+
+void guard_set_await_until(struct guard *guard, uint64_t until)
+{
+	__atomic_store_n(&guard->skel->bss->settings.await_until, until, __ATOMIC_SEQ_CST);
+}
+
+static int find_entry(struct guard *guard, uint32_t pid, struct task_entry *ret_entry)
+{
+	return bpf_map__lookup_elem(guard->skel->maps.tasks, &pid, sizeof(pid), ret_entry, sizeof(*ret_entry), 0)
+		       ? -ENOENT
+		       : 0;
+}
+
 int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session)
 {
 	struct task_entry entry;
 
-	if (bpf_map__lookup_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), 0))
+	if (find_entry(guard, pid, &entry) || entry.awaiting)
 		return -ENOENT;
 	*ret_process = (struct process_id){.start = entry.start, .pid = pid};
 	*ret_session = entry.session;
 	return 0;
+}
+
+int guard_find_entry(struct guard *guard, uint32_t pid, struct process_id *ret_process)
+{
+	struct task_entry entry;
+	int error = find_entry(guard, pid, &entry);
+
+	if (!error)
+		*ret_process = (struct process_id){.start = entry.start, .pid = pid};
+	return error;
 }
 
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
@@ -956,20 +1086,16 @@ int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent)
 		       : 0;
 }
 
-int guard_add_cgroup_tree(struct guard *guard, uint64_t cgroup, uint32_t agent)
+int guard_mark_pod(struct guard *guard, uint64_t cgroup, uint32_t agent)
 {
-	return guard_add_cgroup(guard, cgroup, agent | CGROUP_INHERITED);
-}
+	const struct bpf_map *map = guard->skel->maps.cgroups;
+	uint32_t before = 0, mark = agent | CGROUP_INHERITED;
+	bool marked = !bpf_map__lookup_elem(map, &cgroup, sizeof(cgroup), &before, sizeof(before), 0);
 
-void guard_remove_cgroup_tree(struct guard *guard, uint64_t cgroup)
-{
-	uint32_t agent = 0;
-
-	/* Another mark is the policy's own. */
-	if (bpf_map__lookup_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), &agent, sizeof(agent), 0) ||
-	    !(agent & CGROUP_INHERITED))
-		return;
-	bpf_map__delete_elem(guard->skel->maps.cgroups, &cgroup, sizeof(cgroup), 0);
+	/* A mark without inheritance is the policy's own, by cgroup: */
+	if (marked && (agent == CGROUP_UNRESOLVED || before == mark || !(before & CGROUP_INHERITED)))
+		return 0;
+	return bpf_map__update_elem(map, &cgroup, sizeof(cgroup), &mark, sizeof(mark), BPF_ANY) ? -errno : 1;
 }
 
 static struct bpf_program *libpq_program(struct reprieve *skel, enum libpq_function function)
@@ -1287,6 +1413,14 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
 
+void guard_forget_call(struct guard *guard, const struct actor *actor)
+{
+	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+
+	guard_drop_held(guard, actor);
+	bpf_map__delete_elem(guard->skel->maps.inflights, &key, sizeof(key), 0);
+}
+
 void guard_set_traced(struct guard *guard, uint32_t pid)
 {
 	__atomic_store_n(&guard->skel->bss->settings.traced, pid, __ATOMIC_SEQ_CST);
@@ -1363,6 +1497,8 @@ void guard_take_over(struct guard *guard)
 
 	if (!guard->pins)
 		return;
+	/* In a pod ourselves, we may be waited for by nobody else. */
+	settings->guard_pid = (uint32_t)getpid();
 	if (guard->adopted) {
 		settings->known_results = 0;
 		settings->traced = 0;
@@ -1410,6 +1546,19 @@ int guard_session_agent(struct guard *guard, const struct session_id *id, uint32
 	if (!error)
 		*ret_agent = info.agent;
 	return error;
+}
+
+int guard_set_session_agent(struct guard *guard, const struct session_id *id, uint32_t agent)
+{
+	struct session_info info;
+	int error = find_session(guard, id, &info);
+
+	if (error)
+		return error;
+	info.agent = agent;
+	return bpf_map__update_elem(guard->skel->maps.sessions, id, sizeof(*id), &info, sizeof(info), BPF_EXIST)
+		       ? -errno
+		       : 0;
 }
 
 int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1])

@@ -92,7 +92,8 @@ struct guard_policy {
 	size_t user_count;
 	enum inspect_mode inspect; /* whether files that sessions map are looked through for libpq */
 	bool watch_execs; /* some rule is about exec */
-	bool watch_cgroups; /* cgroups are marked besides those that the policy names */
+	bool watch_pods; /* pods' cgroups are marked, and what a pod does waits until it is known */
+	bool deny_unresolved; /* what cannot wait fails */
 };
 
 /*
@@ -109,20 +110,34 @@ int guard_add_session(struct guard *guard, const struct session_id *id, uint32_t
 void guard_remove_session(struct guard *guard, const struct session_id *id);
 /* What the kernel side knows of a session. -ENOENT: nothing. */
 int guard_session_agent(struct guard *guard, const struct session_id *id, uint32_t *ret_agent);
+int guard_set_session_agent(struct guard *guard, const struct session_id *id, uint32_t agent);
 int guard_session_workspace(struct guard *guard, const struct session_id *id, char ret_path[WORKSPACE_BYTES + 1]);
 
 /* Makes a process a member. -ENOSPC: there is no room. */
 int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
 		   uint32_t agent);
+/* A process of a pod that is not known yet, in the cgroup that it began in; nothing to do where it is something else. */
+int guard_await_task(struct guard *guard, const struct process_id *process, uint64_t cgroup);
+/* Processes whose pod is known by now, and no agent's, are bystanders again. How many others still wait to be known. */
+size_t guard_settle_tasks(struct guard *guard);
+/* Nobody is a member of that session any more; it stays to be removed. */
+void guard_drop_members(struct guard *guard, const struct session_id *session);
+/* When nothing waits for a pod any more, nanoseconds since boot: put off while there is somebody who lets it go. */
+void guard_set_await_until(struct guard *guard, uint64_t until);
+
 /* 0 and the session of a process, or -ENOENT. */
 int guard_find_task(struct guard *guard, uint32_t pid, struct process_id *ret_process, struct session_id *ret_session);
+/* The same, of those too that wait for their pod to be known. */
+int guard_find_entry(struct guard *guard, uint32_t pid, struct process_id *ret_process);
 
 /* Marks a cgroup by its id as one of an agent's. */
 int guard_add_cgroup(struct guard *guard, uint64_t cgroup, uint32_t agent);
-/* The same, and all that will ever be made below it; there a session begins with the next exec. */
-int guard_add_cgroup_tree(struct guard *guard, uint64_t cgroup, uint32_t agent);
-/* Takes such a mark off, of this cgroup alone; who is in a session stays there. */
-void guard_remove_cgroup_tree(struct guard *guard, uint64_t cgroup);
+/*
+ * The same of a pod's cgroup, and all that will ever be made below it; there a session begins with the next exec. agent 0:
+ * a pod that is none; CGROUP_UNRESOLVED: not known yet, where nothing else is known. Who is in a session stays there.
+ * 1 where the mark is another one now, 0, or a negative errno.
+ */
+int guard_mark_pod(struct guard *guard, uint64_t cgroup, uint32_t agent);
 
 /* Attaches the probes of one library, with its id as the cookie. */
 int guard_attach_libpq(struct guard *guard, const struct libpq_library *library);
@@ -152,6 +167,8 @@ void guard_revoke(struct guard *guard, const struct grant_key *key);
 
 /* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
 void guard_drop_held(struct guard *guard, const struct actor *actor);
+/* The same, of a call that comes again from its start: it is not told of a second time for its end. */
+void guard_forget_call(struct guard *guard, const struct actor *actor);
 
 /* The process that is traced by ourselves from now on; 0: none. What anybody else traces cannot be stopped for long. */
 void guard_set_traced(struct guard *guard, uint32_t pid);

@@ -10,6 +10,8 @@
 #include <time.h>
 
 #define GATHER_USEC 20000 /* pods come in bursts: the hierarchy is walked once for all that came meanwhile */
+#define GATHER_MAX_USEC 500000
+#define PAUSES 4 /* times as long as a walk and what comes of it took until the next: so much of a processor at most */
 #define NAMES_BYTES 65536
 
 /* A directory that pods' cgroups are made in. */
@@ -30,38 +32,48 @@ struct pod_agents {
 	size_t watch_count;
 	sd_event_source *made, *gather;
 	bool news;
-	void (*marked)(void *userdata);
+	uint64_t pause; /* microseconds until what came is looked at */
+	uint32_t (*unknown)(const char *uid, void *userdata);
+	void (*marked)(bool adopt, void *userdata);
 	void (*changed)(void *userdata);
 	void *userdata;
 };
 
 /* ---- marks ---- */
 
-static const struct pod *pod_of_path(const struct pod_agents *agents, const char *path,
-				     struct container_place *ret_place)
-{
-	size_t length = strlen(path);
-	const struct pod *pod = NULL;
+/* What a visit found out. */
+enum {
+	MARKED = 1 << 0, /* some cgroup is marked as something else now */
+	MARKED_SOMEBODY = 1 << 1, /* ... as an agent's, or as one that is not known */
+};
 
-	if (container_of_path(path, length, ret_place) || !ret_place->pod_uid[0])
-		return NULL;
-	pod = pods_find(agents->pods, ret_place->pod_uid);
-	return pod;
-}
-
-/* True where the cgroup is marked now. */
-static bool mark(struct pod_agents *agents, const char *path, uint64_t id)
+/*
+ * The agent of the pod that a path lies in, 0: of none, CGROUP_UNRESOLVED: of one that is not known. What the kubelet makes
+ * pods' cgroups in has that mark too, for them to inherit. -ENOENT: the path is none of the kubelet's.
+ */
+static int agent_of_path(const struct pod_agents *agents, const char *path, uint32_t *ret_agent)
 {
 	struct container_place place;
-	const struct pod *pod = pod_of_path(agents, path, &place);
+	const struct pod *pod;
 
-	if (!pod)
-		return false;
-	if (!pod->agent) {
-		guard_remove_cgroup_tree(agents->guard, id);
-		return false;
+	if (container_of_path(path, strlen(path), &place) || !place.pod_uid[0]) {
+		if (!strstr(path, "kubepods"))
+			return -ENOENT;
+		*ret_agent = CGROUP_UNRESOLVED;
+		return 0;
 	}
-	return !guard_add_cgroup_tree(agents->guard, id, pod->agent);
+	pod = pods_find(agents->pods, place.pod_uid);
+	*ret_agent = pod ? pod->agent : agents->unknown(place.pod_uid, agents->userdata);
+	return 0;
+}
+
+static unsigned int mark(struct pod_agents *agents, const char *path, uint64_t id)
+{
+	uint32_t agent;
+
+	if (agent_of_path(agents, path, &agent) || guard_mark_pod(agents->guard, id, agent) <= 0)
+		return 0;
+	return agent ? MARKED | MARKED_SOMEBODY : MARKED;
 }
 
 static bool is_watched(const struct pod_agents *agents, int descriptor)
@@ -108,21 +120,21 @@ static bool holds_pods(const char *path)
 
 /*
  * One directory and all below it. Not by nftw, which gives up where a directory goes while it walks: cgroups come and go
- * all the time. True where something was marked.
+ * all the time. Returns what became of it.
  */
-static bool visit(struct pod_agents *agents, int parent, const char *name, const char *path, unsigned int depth)
+static unsigned int visit(struct pod_agents *agents, int parent, const char *name, const char *path, unsigned int depth)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 	char below[PATH_MAX];
 	struct stat facts;
-	bool marked = false;
+	unsigned int marked = 0;
 
 	if (!directory) {
 		if (fd >= 0)
 			close(fd);
-		return false;
+		return 0;
 	}
 	if (holds_pods(path)) {
 		snprintf(below, sizeof(below), "%s%s", agents->root, path);
@@ -144,8 +156,13 @@ static bool visit(struct pod_agents *agents, int parent, const char *name, const
 /* Marks what is there by now, and unmarks what is an agent's no more. */
 static void mark_all(struct pod_agents *agents)
 {
-	if (visit(agents, AT_FDCWD, agents->root, "", 0) && agents->marked)
-		agents->marked(agents->userdata);
+	uint64_t began = monotonic_ns() / 1000;
+	unsigned int marked = visit(agents, AT_FDCWD, agents->root, "", 0);
+
+	if (marked && agents->marked)
+		agents->marked(marked & MARKED_SOMEBODY, agents->userdata);
+	agents->pause =
+		MIN(MAX(PAUSES * (monotonic_ns() / 1000 - began), (uint64_t)GATHER_USEC), (uint64_t)GATHER_MAX_USEC);
 }
 
 static int on_gather(sd_event_source *source, uint64_t usec, void *userdata)
@@ -169,7 +186,7 @@ static void gather(struct pod_agents *agents)
 	sd_event_source_get_enabled(agents->gather, &enabled);
 	if (enabled != SD_EVENT_OFF)
 		return;
-	sd_event_source_set_time_relative(agents->gather, GATHER_USEC);
+	sd_event_source_set_time_relative(agents->gather, agents->pause);
 	sd_event_source_set_enabled(agents->gather, SD_EVENT_ONESHOT);
 }
 
@@ -254,12 +271,21 @@ int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy
 	return 0;
 }
 
+void pod_agents_look(struct pod_agents *agents)
+{
+	mark_all(agents);
+}
+
+bool pod_agents_knows(const struct pod_agents *agents, const char *uid)
+{
+	return pods_find(agents->pods, uid);
+}
+
 uint32_t pod_agents_of_cgroup(const struct pod_agents *agents, const char *path)
 {
-	struct container_place place;
-	const struct pod *pod = agents ? pod_of_path(agents, path, &place) : NULL;
+	uint32_t agent = 0;
 
-	return pod ? pod->agent : 0;
+	return !agents || agent_of_path(agents, path, &agent) ? 0 : agent;
 }
 
 static bool set_text(char **field, const char *text)
@@ -349,17 +375,6 @@ json_t *pod_agents_status(const struct pod_agents *agents)
 	return object;
 }
 
-bool policy_wants_pods(const struct policy *policy)
-{
-	struct pod_selectors *selectors = NULL;
-	size_t count;
-	const struct policy_agent *list = policy_agents(policy, &count);
-	bool wants = !pod_selectors_new(list, count, &selectors) && selectors;
-
-	pod_selectors_free(selectors);
-	return wants;
-}
-
 /* ---- all of it ---- */
 
 static int open_sources(struct pod_agents *agents, sd_event *event)
@@ -386,6 +401,8 @@ int pod_agents_new(sd_event *event, const struct pod_agents_options *options, st
 		return -ENOMEM;
 	agents->inotify = -1;
 	agents->guard = options->guard;
+	agents->pause = GATHER_USEC;
+	agents->unknown = options->unknown;
 	agents->marked = options->marked;
 	agents->changed = options->changed;
 	agents->userdata = options->userdata;

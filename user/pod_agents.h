@@ -18,8 +18,10 @@ struct pod_agents_options {
 	const char *cgroup_root; /* of the cgroup2 hierarchy; copied */
 	struct kube_api *api; /* borrowed */
 	const char *node; /* copied */
-	/* Pods' cgroups were marked: processes may be in them that are in no session yet. */
-	void (*marked)(void *userdata);
+	/* What a pod that is not known counts as: an agent's index, 0: none, CGROUP_UNRESOLVED: what it does waits. */
+	uint32_t (*unknown)(const char *uid, void *userdata);
+	/* Pods' cgroups are marked as something else now; adopt: processes may be in them that this concerns. */
+	void (*marked)(bool adopt, void *userdata);
 	/* More is known of a pod than its containers were told to have. */
 	void (*changed)(void *userdata);
 	void *userdata;
@@ -32,7 +34,12 @@ void pod_agents_free(struct pod_agents *agents);
 /* The policy in force, borrowed until the next one is set. All pods are looked at anew. -ENOMEM, -E2BIG. */
 int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy);
 
-/* The agent of the pod that a cgroup belongs to, 0: of none. */
+/* Looks at all pods' cgroups again, at once: what counts for pods that are not known is something else now. */
+void pod_agents_look(struct pod_agents *agents);
+/* By its uid as a cgroup's path has it. */
+bool pod_agents_knows(const struct pod_agents *agents, const char *uid);
+
+/* The agent of the pod that a cgroup belongs to, 0: of none; CGROUP_UNRESOLVED: it is not known. */
 uint32_t pod_agents_of_cgroup(const struct pod_agents *agents, const char *path);
 
 /* Fills in what the API knows of a container's pod. True where that is news. -ENOMEM counts as none. */
@@ -46,8 +53,5 @@ bool pod_agents_is_account(const struct pod_agents *agents, const char *uid, con
 
 /* {"node":...,"pods":N,"agents":N,"synced":...,"error":...}: a new reference. */
 json_t *pod_agents_status(const struct pod_agents *agents);
-
-/* Does a policy know agents by pod? */
-bool policy_wants_pods(const struct policy *policy);
 
 #endif

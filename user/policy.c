@@ -641,6 +641,7 @@ static void compile_table(struct policy *policy)
 	table->count = (uint32_t)policy->rule_count;
 	table->mode = policy->mode;
 	table->default_verdict = policy->default_verdict;
+	table->unresolved = policy_unresolved_agent(policy) != 0;
 	for (unsigned int bit = 0; bit < policy->rule_count; bit++)
 		table_add(policy, bit, table);
 	table_add_keys(policy, table);
@@ -939,6 +940,107 @@ static int read_signatures(struct loader *loader)
 	return r;
 }
 
+static bool is_by_pod(const struct policy_agent *agent)
+{
+	return agent->pod_namespaces.count || agent->pod_labels.count || agent->pod_annotations.count;
+}
+
+bool policy_wants_pods(const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->agent_count; i++)
+		if (is_by_pod(&policy->agents[i]))
+			return true;
+	return false;
+}
+
+const struct policy_unresolved *policy_unresolved(const struct policy *policy)
+{
+	return &policy->unresolved;
+}
+
+uint32_t policy_unresolved_agent(const struct policy *policy)
+{
+	const struct policy_agent *agent = find_agent(policy, UNRESOLVED_AGENT);
+
+	return agent ? agent->index : 0;
+}
+
+static int add_unresolved_agent(struct policy *policy)
+{
+	struct policy_agent *grown = reallocarray(policy->agents, policy->agent_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	policy->agents = grown;
+	grown[policy->agent_count] = (struct policy_agent){.name = strdup(UNRESOLVED_AGENT), .builtin = true};
+	return grown[policy->agent_count].name ? (policy->agent_count++, 0) : -ENOMEM;
+}
+
+/* Of files alone: a program that starts is no loss by itself, and what a statement does not even the kernel knows. */
+static int make_unresolved_rule(const struct policy *policy, struct policy_rule *ret_rule)
+{
+	struct policy_rule rule = {.name = strdup(UNRESOLVED_RULE),
+				   .line = MAX(policy->unresolved_line, 1u),
+				   .column = MAX(policy->unresolved_column, 1u),
+				   .ops = OPS_FILE,
+				   .conditions = 1u << FAMILY_OP | 1u << FAMILY_AGENT,
+				   .action = policy->unresolved.verdict,
+				   .on_timeout = VERDICT_DENY,
+				   .timeout = TIMEOUT_DEFAULT,
+				   .lease = LEASE_DEFAULT};
+
+	rule.agents.items = calloc(1, sizeof(*rule.agents.items));
+	if (rule.agents.items)
+		rule.agents.items[0] = strdup(UNRESOLVED_AGENT);
+	rule.agents.count = rule.agents.items ? 1 : 0;
+	if (!rule.name || !rule.agents.items || !rule.agents.items[0]) {
+		rule_free(&rule);
+		return -ENOMEM;
+	}
+	*ret_rule = rule;
+	return 0;
+}
+
+/*
+ * `unresolved:` is a rule before all others, on pods that nobody told of in time: it decides, is told of and is replayed
+ * as any other.
+ */
+static int add_unresolved(struct loader *loader)
+{
+	struct policy *policy = loader->policy;
+	struct policy_rule rule;
+	int r;
+
+	if (!policy_wants_pods(policy)) {
+		if (policy->unresolved_line)
+			policy_errors_add(loader->errors, true, policy->unresolved_line, policy->unresolved_column,
+					  "unresolved: has no effect: no agent is known by pod:");
+		return 0;
+	}
+	if (policy->unresolved.verdict == VERDICT_ALLOW)
+		return 0;
+	for (size_t i = 0; i < policy->rule_count; i++)
+		if (streq(policy->rules[i].name, UNRESOLVED_RULE))
+			note(loader, &policy->rules[i],
+			     "the name %s stands for what unresolved: says of pods; take another one", UNRESOLVED_RULE);
+	if (policy->rule_count == RULES_MAX)
+		note(loader, &policy->rules[RULES_MAX - 1],
+		     "agents by pod need one rule themselves: at most %d are left", RULES_MAX - 1);
+	if (loader->errors->errors)
+		return 0;
+	r = add_unresolved_agent(policy);
+	if (!r)
+		r = make_unresolved_rule(policy, &rule);
+	if (r)
+		return r;
+	memmove(policy->rules + 1, policy->rules, policy->rule_count * sizeof(*policy->rules));
+	memmove(loader->sources + 1, loader->sources, policy->rule_count * sizeof(*loader->sources));
+	policy->rules[0] = rule;
+	loader->sources[0] = (struct rule_source){};
+	policy->rule_count++;
+	return 0;
+}
+
 static int load(struct loader *loader, const char *text, size_t length, struct agent_registry *registry,
 		struct yaml_node **documents)
 {
@@ -958,6 +1060,8 @@ static int load(struct loader *loader, const char *text, size_t length, struct a
 	if (!loader->errors->errors)
 		r = combine_agents(loader);
 	if (!r && !loader->errors->errors)
+		r = add_unresolved(loader);
+	if (!r && !loader->errors->errors)
 		r = compile(loader, registry);
 	return r ? r : loader->errors->errors ? -EINVAL : 0;
 }
@@ -970,6 +1074,7 @@ static int new_policy(const char *text, size_t length, const char *origin, uint3
 		return -ENOMEM;
 	policy->generation = generation;
 	policy->default_verdict = VERDICT_ALLOW;
+	policy->unresolved = (struct policy_unresolved){UNRESOLVED_TIMEOUT_DEFAULT, VERDICT_ALERT};
 	policy->origin = strdup(origin);
 	policy->text = strndup(text, length);
 	policy->rules = calloc(RULES_MAX, sizeof(*policy->rules));

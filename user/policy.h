@@ -145,6 +145,17 @@ struct policy_journal {
 	uint64_t window; /* nanoseconds until what was taken is on disk */
 };
 
+#define UNRESOLVED_TIMEOUT_DEFAULT (10 * NSEC_PER_SEC)
+/* The agent that a pod is when nobody told of it in time, and the rule that such pods are judged by. */
+#define UNRESOLVED_AGENT "unresolved-pod"
+#define UNRESOLVED_RULE "unresolved"
+
+/* What is done about a pod that the Kubernetes API has not told of yet, where agents are known by pod. */
+struct policy_unresolved {
+	uint64_t timeout; /* nanoseconds that its operations wait for it to be known, from the first one on */
+	uint8_t verdict; /* enum verdict, on its operations from then on */
+};
+
 /* --- Loading --- */
 
 struct policy;
@@ -193,6 +204,11 @@ bool policy_knows_environment(const struct policy *policy);
 const struct policy_sink *policy_sinks(const struct policy *policy, size_t *ret_count);
 const char *sink_type_name(enum sink_type type);
 const struct policy_journal *policy_journal(const struct policy *policy);
+/* Does it know agents by pod? */
+bool policy_wants_pods(const struct policy *policy);
+const struct policy_unresolved *policy_unresolved(const struct policy *policy);
+/* Index of UNRESOLVED_AGENT; 0: pods that are not known in time are let be. */
+uint32_t policy_unresolved_agent(const struct policy *policy);
 
 /*
  * The sets of facts that no automaton in the kernel gives: rules whose condition holds. Only rules that have the

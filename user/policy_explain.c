@@ -484,17 +484,20 @@ static json_t *rule_to_json(const struct policy_rule *rule)
 
 json_t *policy_to_json(const struct policy *policy)
 {
-	json_t *rules = json_array(), *agents = json_array();
+	json_t *rules = json_array(), *agents = json_array(), *unresolved = NULL;
 
+	if (policy_wants_pods(policy))
+		unresolved = json_pack("{s:s, s:I}", "verdict", verdict_name(policy->unresolved.verdict), "timeout_ms",
+				       (json_int_t)(policy->unresolved.timeout / NSEC_PER_MSEC));
 	for (size_t i = 0; i < policy->rule_count; i++)
 		json_array_append_new(rules, rule_to_json(&policy->rules[i]));
 	for (size_t i = 0; i < policy->agent_count; i++)
 		json_array_append_new(agents, json_pack("{s:s, s:b}", "name", policy->agents[i].name, "builtin",
 							(int)policy->agents[i].builtin));
-	return json_pack("{s:s, s:b, s:i, s:s, s:s, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin, "environment",
-			 (int)policy_knows_environment(policy), "generation", (int)policy->generation, "mode",
-			 policy->mode == MODE_OBSERVE ? "observe" : "enforce", "default",
-			 verdict_name(policy->default_verdict), "rules", rules, "agents", agents, "states",
-			 (int)policy->stats.states, "states_limit", (int)policy->stats.states_limit, "text",
-			 policy->text);
+	return json_pack("{s:s, s:b, s:i, s:s, s:s, s:o*, s:o, s:o, s:i, s:i, s:s}", "origin", policy->origin,
+			 "environment", (int)policy_knows_environment(policy), "generation", (int)policy->generation,
+			 "mode", policy->mode == MODE_OBSERVE ? "observe" : "enforce", "default",
+			 verdict_name(policy->default_verdict), "unresolved", unresolved, "rules", rules, "agents",
+			 agents, "states", (int)policy->stats.states, "states_limit", (int)policy->stats.states_limit,
+			 "text", policy->text);
 }

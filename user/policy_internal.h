@@ -73,6 +73,8 @@ struct policy {
 	struct policy_sink *sinks;
 	size_t sink_count;
 	struct policy_journal journal;
+	struct policy_unresolved unresolved;
+	unsigned int unresolved_line, unresolved_column; /* of its key; 0: there is none */
 	struct policy_strings interpreters;
 
 	struct policy_network *networks;

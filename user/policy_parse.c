@@ -1225,6 +1225,32 @@ static int parse_journal(struct loader *loader, const struct yaml_node *value, v
 	return parse_map(loader, value, "a journal", fields, ARRAY_SIZE(fields), field, keys);
 }
 
+/* --- Pods that are not known yet --- */
+
+static int parse_unresolved_verdict(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	static const char *const names[] = {
+		[VERDICT_ALLOW] = "allow", [VERDICT_ALERT] = "alert", [VERDICT_HOLD] = "hold", [VERDICT_DENY] = "deny"};
+
+	return parse_byte_word(loader, value, "verdict", names, ARRAY_SIZE(names), field);
+}
+
+static int parse_unresolved(struct loader *loader, const struct yaml_node *value, void *field)
+{
+	static const struct field fields[] = {
+		{"verdict", parse_unresolved_verdict, offsetof(struct policy_unresolved, verdict), false},
+		{"timeout", parse_duration, offsetof(struct policy_unresolved, timeout), false},
+	};
+	const struct yaml_node *keys[ARRAY_SIZE(fields)] = {};
+
+	loader->policy->unresolved_line = value->line;
+	loader->policy->unresolved_column = value->column;
+	if (value->kind == YAML_KIND_SCALAR)
+		return parse_unresolved_verdict(loader, value,
+						(char *)field + offsetof(struct policy_unresolved, verdict));
+	return parse_map(loader, value, "unresolved", fields, ARRAY_SIZE(fields), field, keys);
+}
+
 /* --- Files --- */
 
 static const struct field policy_fields[] = {
@@ -1236,6 +1262,7 @@ static const struct field policy_fields[] = {
 	{"rules", parse_rules, 0, false},
 	{"sinks", parse_sinks, 0, false},
 	{"journal", parse_journal, offsetof(struct policy, journal), false},
+	{"unresolved", parse_unresolved, offsetof(struct policy, unresolved), false},
 };
 
 static const struct field signature_fields[] = {

@@ -44,6 +44,7 @@ struct call {
 	void *userdata;
 	uint64_t mask; /* signals that were blocked */
 	bool masked;
+	bool again; /* it is to run once more, instead of failing */
 };
 
 static int trace(int request, const struct call *call, uint64_t address, const void *data)
@@ -388,11 +389,24 @@ static void detach(struct call *call, int error)
 
 /* --- */
 
+/*
+ * Back to the function's first instruction, and to the stack as it was before it. No first instruction of these functions
+ * does anything else that a second time would be too much: they push, load a constant or move a register.
+ */
+static int rewind_call(const struct call *call, struct user_regs_struct *regs)
+{
+	regs->rip = call->entry.address;
+	regs->rsp = call->entry.stack;
+	return trace(PTRACE_SETREGS, call, 0, regs);
+}
+
 static int refuse_traced(struct call *call, const struct event *event)
 {
 	struct user_regs_struct regs;
 	int error = reach_entry(call, &regs);
 
+	if (!error && call->again)
+		return rewind_call(call, &regs);
 	if (!error)
 		error = block_signals(call);
 	if (error)
@@ -478,12 +492,13 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
 	return do_job(&call, NULL);
 }
 
-int refuse_call(const struct event *event, stands_fn stands, void *userdata)
+static int end_call(const struct event *event, bool again, stands_fn stands, void *userdata)
 {
 	struct call call = {.actor = event_actor(event),
 			    .deadline = monotonic_ns() + LIMIT_NS,
 			    .stands = stands,
-			    .userdata = userdata};
+			    .userdata = userdata,
+			    .again = again};
 
 	if (event->head.kind == RECORD_SQL)
 		call.entry = event->sql.entry;
@@ -493,4 +508,14 @@ int refuse_call(const struct event *event, stands_fn stands, void *userdata)
 		return -ENOTSUP;
 	call.tid = (pid_t)call.actor->tid;
 	return do_job(&call, event);
+}
+
+int refuse_call(const struct event *event, stands_fn stands, void *userdata)
+{
+	return end_call(event, false, stands, userdata);
+}
+
+int restart_call(const struct event *event, stands_fn stands, void *userdata)
+{
+	return end_call(event, true, stands, userdata);
 }

@@ -39,4 +39,11 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata);
  */
 int refuse_call(const struct event *event, stands_fn stands, void *userdata);
 
+/*
+ * restart_call - has the call of the event run again from its first instruction, and with it the probe there
+ *
+ * For a process that stands stopped as for refuse_call, with the same errors; those that leave it stopped do so here too.
+ */
+int restart_call(const struct event *event, stands_fn stands, void *userdata);
+
 #endif

@@ -10,6 +10,8 @@ runtime would have them. Needs root, runc, busybox and cgroup2; leaves nothing b
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = 40
+LOCK = "/tmp/reprieve-test-containers.lock"
 NO_PIVOT = ["--no-pivot"] if os.environ.get("REPRIEVE_VM") else []  # an initramfs cannot be left by pivot_root(2)
 CLASSES = ("guaranteed", "burstable", "besteffort")
 
@@ -72,6 +75,19 @@ def kubepods(style, quality, uid):
     return "/kubepods.slice/kubepods-%s.slice/kubepods-%s-pod%s.slice" % (quality, quality, under)
 
 
+def copy_with_libraries(names, rootfs):
+    """Programs of this machine, and what the loader says that they need, where they lie here."""
+    for name in names:
+        path = os.path.realpath(shutil.which(name))
+        shutil.copy(path, os.path.join(rootfs, "bin", name))
+        told = subprocess.run(["ldd", path], stdout=subprocess.PIPE, check=True).stdout.decode()
+        for library in (word for word in told.split() if word.startswith("/")):
+            where = rootfs + library
+            os.makedirs(os.path.dirname(where), exist_ok=True)
+            if not os.path.exists(where):
+                shutil.copy(library, where)
+
+
 class Container:
     """One container: its bundle, where its runtime would have it, a volume, and the way to run it."""
 
@@ -79,6 +95,7 @@ class Container:
         self.bench, self.runtime, self.pod, self.path = bench, runtime, pod, path
         self.id = os.path.basename(path).split("-")[-1].split(":")[-1].split(".")[0]
         self.bundle, self.mounts = os.path.join(bench.scratch, "bundle-" + self.id[:12]), []
+        self.shared = False  # its programs use a libc of its own, and are no static busybox
         self.volume = bench.directory("/var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/work" % pod if pod
                                       else "/var/lib/docker/volumes/work-%s/_data" % self.id[:12])
         self.runc, self.cgroups_path = bench.runc, path
@@ -112,9 +129,12 @@ class Container:
         rootfs = os.path.join(self.bundle, "rootfs")
         for name in ("bin", "proc", "dev", "work", "inside"):
             os.makedirs(os.path.join(rootfs, name))
-        shutil.copy(self.bench.busybox, os.path.join(rootfs, "bin/busybox"))
-        for name in ("sh", "rm", "sleep", "touch", "true"):
-            os.symlink("busybox", os.path.join(rootfs, "bin", name))
+        if self.shared:
+            copy_with_libraries(("sh", "rm", "sleep", "touch", "true"), rootfs)
+        else:
+            shutil.copy(self.bench.busybox, os.path.join(rootfs, "bin/busybox"))
+            for name in ("sh", "rm", "sleep", "touch", "true"):
+                os.symlink("busybox", os.path.join(rootfs, "bin", name))
         subprocess.run(["runc", "spec"], cwd=self.bundle, check=True)
         with open(os.path.join(self.bundle, "config.json"), encoding="utf-8") as file:
             spec = json.load(file)
@@ -174,6 +194,9 @@ class Bench:
     """A daemon whose policy names the cgroups of the containers that are made here."""
 
     def __init__(self, reprieve, scratch):
+        # Whoever guards pods waits for every pod of the machine to be known: there is one such daemon at a time.
+        self.lock = open(LOCK, "w", encoding="utf-8")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.reprieve, self.scratch = reprieve, scratch
         self.runc = ["runc", "--root", os.path.join(scratch, "runc")]
         self.busybox = shutil.which("busybox")
@@ -189,7 +212,7 @@ class Bench:
             path = os.path.dirname(path)
         for part in reversed(missing):
             os.mkdir(part)
-            self.made.append(part)
+            self.made.append((part, part == missing[0]))
         return missing[0] if missing else path
 
     def pod(self, name):
@@ -218,6 +241,10 @@ class Bench:
             time.sleep(0.05)
         with open(self.log.name, encoding="utf-8") as lines:
             raise Failure("the daemon did not start: %s" % lines.read()[-400:])
+
+    def stop_daemon(self):
+        self.daemon.terminate()
+        self.daemon.wait()
 
     def agent_paths(self):
         """Where the agents' containers are, one level above them. The bystander's pod is not among them."""
@@ -253,8 +280,14 @@ class Bench:
         if self.daemon:
             self.daemon.terminate()
             self.daemon.wait()
-        for path in reversed(self.made):
-            shutil.rmtree(path, ignore_errors=True)
+        # The parents are the runtimes' and the kubelet's own: others may have put something there meanwhile.
+        for path, own in reversed(self.made):
+            if own:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+        self.lock.close()
 
 
 def new_id():

@@ -10,10 +10,12 @@ what the container's first instruction, an rm of a volume, was seen to do. Needs
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,16 +28,19 @@ import test_containers  # noqa: E402 (from this file's own directory)
 import test_pods  # noqa: E402
 from test_containers import FILES, Container, Failure, cgroup_root, expect, kubepods, new_id  # noqa: E402
 
+HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
 HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = """version: 1
 default: allow
+unresolved: {{verdict: {verdict}, timeout: {timeout}}}
 agents:
   - builtin: false
-  - {name: pod-agent, pod: {namespace: ["agents-*"], labels: {ai-agent: "true"}}}
+  - {{name: pod-agent, pod: {{namespace: ["agents-*"], labels: {{ai-agent: "true"}}}}}}
 rules:
-  - {name: killed, op: [delete], path: ["/work/kill/**"], action: kill}
-  - {name: seen, op: [delete], path: ["/work/**"], action: alert}
+  - {{name: held, op: [delete], path: ["/work/held/**"], action: hold, timeout: 60s}}
+  - {{name: killed, op: [delete], path: ["/work/kill/**"], action: kill}}
+  - {{name: seen, op: [delete], path: ["/work/**"], action: alert}}
 """
 
 
@@ -89,10 +94,46 @@ class Api:
 class Bench(test_containers.Bench):
     def __init__(self, reprieve, scratch):
         super().__init__(reprieve, scratch)
+        self.verdict, self.timeout = "alert", "20s"
         self.api = Api()
 
     def policy_text(self):
-        return POLICY
+        return POLICY.format(verdict=self.verdict, timeout=self.timeout)
+
+    def unresolved(self, verdict, timeout):
+        """What the policy says of pods that are not known, from now on."""
+        self.verdict, self.timeout = verdict, timeout
+        before = self.status()["policy"]["generation"]
+        with open(os.path.join(self.scratch, "policy.yaml"), "w", encoding="utf-8") as file:
+            file.write(self.policy_text())
+        self.daemon.send_signal(signal.SIGHUP)
+        for _ in range(200):
+            if self.status()["policy"]["generation"] > before:
+                return
+            time.sleep(0.02)
+        raise Failure("the policy was not reloaded")
+
+    def tier(self):
+        return {row["op"]: row["tier"] for row in self.status()["tiers"]}["unlink"]
+
+    def waits(self, count):
+        """Until so many calls wait for their pods to be known."""
+        for _ in range(400):
+            waiting = self.status()["pods"]["unresolved"]["waiting"]
+            if waiting == count:
+                return
+            time.sleep(0.02)
+        raise Failure("%d calls wait, not %d" % (waiting, count))
+
+    def pending(self):
+        done = subprocess.run([self.reprieve, "pending", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
+                              check=True)
+        holds = [json.loads(line) for line in done.stdout.splitlines()]
+        return [hold for hold in holds if hold["state"] == "open"]
+
+    def answer(self, command, hold, *options):
+        subprocess.run([self.reprieve, command, str(hold["hold"]), "--socket", self.socket] + list(options),
+                       stdout=subprocess.DEVNULL, check=True)
 
     def daemon_options(self):
         token = os.path.join(self.scratch, "token")
@@ -186,9 +227,8 @@ def case_killed(bench):
     container = bench.container(uid)
     where = container.fill("kill")
     container.run("exec rm -rf /work/kill")
-    tiers = {row["op"]: row["tier"] for row in bench.status()["tiers"]}
     left = len(os.listdir(where))
-    expect(left >= FILES - (tiers["unlink"] != "lsm"), "%d of %d files are left" % (left, FILES))
+    expect(left >= FILES - (bench.tier() != "lsm"), "%d of %d files are left" % (left, FILES))
     bench.gone(pod)
 
 
@@ -294,8 +334,178 @@ def case_api_away(bench):
     bench.known(bench.agents())
 
 
+class Running(threading.Thread):
+    """A container whose program runs until it ends, while others do something else."""
+
+    def __init__(self, container, script):
+        super().__init__(daemon=True)
+        self.container, self.script, self.status = container, script, None
+        self.start()
+
+    def run(self):
+        self.status = self.container.run(self.script)
+
+    def wait(self, seconds=20):
+        self.join(seconds)
+        expect(self.status is not None, "the container has not ended")
+        return self.status
+
+
+def deleter(bench, uid, style="systemd"):
+    container = bench.container(uid, style)
+    container.shared = bench.tier() == "uprobe"
+    return container
+
+
+def unreported(bench, container):
+    with open(bench.events_path, encoding="utf-8") as lines:
+        return container.id not in lines.read()
+
+
+def case_unresolved(bench, style):
+    """The API answers late. The agent's pod is held with nothing lost; its neighbour waits, unharmed and unreported."""
+    agent, other = new_uid(), new_uid()
+    first, second = deleter(bench, agent, style), deleter(bench, other, style)
+    where, elsewhere = first.fill("held", HELD), second.fill("held", HELD)
+    runs = [Running(container, "exec rm -rf /work/held") for container in (first, second)]
+    bench.waits(2)
+    time.sleep(0.5)
+    expect(len(os.listdir(where)) == HELD and len(os.listdir(elsewhere)) == HELD, "something was lost")
+    expect(not bench.pending(), "somebody is asked: %s" % bench.pending())
+    quiet = bench.api.create(other, labelled=False)
+    expect(runs[1].wait() == 0 and not os.path.exists(elsewhere), "the bystander: %s" % second.output[-200:])
+    bench.waits(1)
+    expect(len(os.listdir(where)) == HELD, "the agent went on with its neighbour")
+    pod = bench.api.create(agent)
+    for _ in range(200):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "held", "pending: %s" % holds)
+    expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
+    while runs[0].is_alive():
+        for hold in bench.pending():
+            bench.answer("deny", hold)
+        time.sleep(0.02)
+    expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
+    expect(runs[0].status == 1, "status %s: %s" % (runs[0].status, first.output[-200:]))
+    event = [event for event in bench.operations(first.id, 1) if event["verdict"] == "hold"][0]
+    expect(event["container"]["pod"]["uid"] == agent and event["session"]["agent"] == "pod-agent", "event: %s" % event)
+    expect(unreported(bench, second), "the bystander was reported")
+    bench.gone(pod)
+    bench.gone(quiet)
+
+
+def late(bench, verdict, script="rm -rf /work/d", pause="1s"):
+    """A container of a pod that nobody tells of in time, at its first deletion."""
+    bench.unresolved(verdict, pause)
+    container = deleter(bench, new_uid())
+    return container, container.fill("d"), Running(container, script)
+
+
+def case_late_alert(bench):
+    """Nobody tells of the pod: after its time it goes on, and each deletion is told of as such a pod's."""
+    container, where, run = late(bench, "alert")
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s" % run.status)
+    events = bench.operations(container.id, FILES)
+    expect(len({event["target"]["path"] for event in events}) == FILES, "%d deletions were told of" % len(events))
+    for event in events:
+        expect((event["verdict"], event["rule"], event["session"]["agent"]) == ("alert", "unresolved", "unresolved-pod"),
+               "event: %s" % event)
+        expect(event["container"]["pod"]["uid"] == container.pod, "event: %s" % event)
+
+
+def case_late_allow(bench):
+    container, where, run = late(bench, "allow")
+    expect(run.wait() == 0 and not os.path.exists(where) and unreported(bench, container), "status %s" % run.status)
+
+
+def case_late_deny(bench):
+    """Refused, each file, and without waiting anew for each; once the pod is known it is let be."""
+    container, where, run = late(bench, "deny", "rm -rf /work/d; while [ ! -e /work/go ]; do sleep 0.05; done; rm -rf /work/d")
+    for _ in range(10):
+        if len(bench.operations(container.id, FILES)) >= FILES:
+            break
+    expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
+    pod = bench.api.create(container.pod, labelled=False)
+    for _ in range(400):
+        if not bench.status()["pods"]["unresolved"]["late"]:
+            break
+        time.sleep(0.02)
+    with open(os.path.join(container.volume, "go"), "wb"):
+        pass
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    denied = [event for event in bench.operations(container.id, FILES) if event["verdict"] == "deny"]
+    expect(len(denied) == FILES, "%d refusals were told of" % len(denied))
+    bench.gone(pod)
+
+
+def case_late_hold(bench):
+    """Somebody is asked about a pod that nobody tells of. When it turns out to be no agent's, it goes on by itself."""
+    container, where, run = late(bench, "hold")
+    for _ in range(400):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "unresolved", "pending: %s" % holds)
+    expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
+    pod = bench.api.create(container.pod, labelled=False)
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    expect(not bench.pending(), "pending: %s" % bench.pending())
+    bench.gone(pod)
+
+
+def case_late_agent(bench):
+    """Held as a pod that nobody told of, and then an agent's: its own rules decide, from that very call on."""
+    bench.unresolved("hold", "1s")
+    container = deleter(bench, new_uid())
+    where = container.fill("held")
+    run = Running(container, "exec rm -rf /work/held")
+    for _ in range(400):
+        if bench.pending():
+            break
+        time.sleep(0.02)
+    pod = bench.api.create(container.pod)
+    for _ in range(400):
+        if [hold for hold in bench.pending() if hold["rule"] == "held"]:
+            break
+        time.sleep(0.02)
+    holds = bench.pending()
+    expect(len(holds) == 1 and holds[0]["rule"] == "held" and holds[0]["session"]["agent"] == "pod-agent",
+           "pending: %s" % holds)
+    bench.answer("approve", holds[0])
+    expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
+    bench.gone(pod)
+
+
+def case_unresolved_running(bench):
+    """A pod that ran before the daemon, whose API is away at the start: its next deletion waits until there is an answer."""
+    quiet = new_uid()
+    container = deleter(bench, quiet)
+    bench.stop_daemon()
+    bench.api.do(lambda: (setattr(bench.api.server, "absent", True), bench.api.server.cut()))
+    where = container.fill("d")
+    run = Running(container, "while [ ! -e /work/go ]; do sleep 0.05; done; exec rm -rf /work/d")
+    bench.start_daemon()
+    with open(os.path.join(container.volume, "go"), "wb"):
+        pass
+    bench.waits(1)
+    expect(len(os.listdir(where)) == FILES, "it did not wait")
+    pod = bench.api.create(quiet, labelled=False)
+    bench.api.do(lambda: setattr(bench.api.server, "absent", False))
+    expect(run.wait() == 0 and not os.path.exists(where) and unreported(bench, container), "status %s" % run.status)
+    bench.gone(pod)
+
+
 def cases():
-    return [("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
+    return [("pod-unresolved-systemd", lambda bench: case_unresolved(bench, "systemd")),
+            ("pod-unresolved-cgroupfs", lambda bench: case_unresolved(bench, "cgroupfs")),
+            ("pod-unresolved-running", case_unresolved_running), ("pod-late-alert", case_late_alert),
+            ("pod-late-allow", case_late_allow), ("pod-late-deny", case_late_deny), ("pod-late-hold", case_late_hold),
+            ("pod-late-agent", case_late_agent),
+            ("pod-first-instruction-systemd", lambda bench: case_first_instruction(bench, "systemd")),
             ("pod-first-instruction-cgroupfs", lambda bench: case_first_instruction(bench, "cgroupfs")),
             ("pod-killed", case_killed), ("pod-unlabelled", case_unlabelled), ("pod-told-late", case_told_late),
             ("pod-label-removed", case_label_removed), ("pod-made-anew", case_made_anew),

@@ -152,6 +152,7 @@ static const char whole[] =
 	"version: 1\n"
 	"mode: enforce\n"
 	"default: allow\n"
+	"unresolved: allow\n"
 	"agents:\n"
 	"  - name: batch-agent\n"
 	"    exe: [\"/opt/agents/**\"]\n"
@@ -229,7 +230,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(policy_rule_count(fixture.policy), 9);
 	rule = policy_rule(fixture.policy, UPLOADS);
 	assert_string_equal(rule->name, "uploads");
-	assert_int_equal(rule->line, 16);
+	assert_int_equal(rule->line, 17);
 	assert_int_equal(rule->column, 11);
 	assert_int_equal(rule->timeout, 65 * NSEC_PER_SEC);
 	assert_int_equal(rule->lease, 900 * NSEC_PER_SEC);
@@ -273,6 +274,59 @@ static void the_journal_is_kept_as_asked(void **state)
 	assert_int_equal(journal->age, 6 * 3600 * NSEC_PER_SEC);
 	assert_int_equal(journal->cap, 2ull << 30);
 	assert_int_equal(journal->window, 20 * NSEC_PER_MSEC);
+}
+
+/* A policy with agents by pod, and what more it says. */
+static void load_by_pod(struct fixture *fixture, const char *more)
+{
+	_cleanup_free_ char *text = NULL;
+
+	assert_true(asprintf(&text,
+			     "version: 1\nagents:\n  - {name: in-pods, pod: {namespace: [agents]}}\n%s"
+			     "rules:\n  - {name: first, op: [delete], path: [\"/srv/**\"], action: kill}\n",
+			     more) > 0);
+	load_good(fixture, text);
+}
+
+static void pods_that_stay_unknown_have_a_rule_before_all_others(void **state)
+{
+	_cleanup_(fixture_clear) struct fixture fixture = {};
+	struct policy_question question = {.op = OP_UNLINK, .path = "/srv/a", .agent = UNRESOLVED_AGENT};
+	struct policy_answer answer;
+
+	(void)state;
+	load_by_pod(&fixture, "");
+	assert_int_equal(policy_unresolved(fixture.policy)->verdict, VERDICT_ALERT);
+	assert_int_equal(policy_unresolved(fixture.policy)->timeout, 10 * NSEC_PER_SEC);
+	assert_int_equal(policy_rule_count(fixture.policy), 2);
+	assert_string_equal(policy_rule_name(fixture.policy, 0), UNRESOLVED_RULE);
+	assert_int_equal(policy_image(fixture.policy)->rules.unresolved, 1);
+	assert_int_equal(policy_ask(fixture.policy, fixture.registry, &question, &answer), 0);
+	assert_int_equal(answer.decision.verdict, VERDICT_ALERT);
+	assert_int_equal(answer.decision.rule, 0);
+	question.agent = "in-pods";
+	assert_int_equal(policy_ask(fixture.policy, fixture.registry, &question, &answer), 0);
+	assert_int_equal(answer.decision.rule, 1);
+	question = (struct policy_question){.op = OP_EXEC, .path = "/bin/rm", .agent = UNRESOLVED_AGENT};
+	assert_int_equal(policy_ask(fixture.policy, fixture.registry, &question, &answer), 0);
+	assert_int_equal(answer.decision.rule, RULE_DEFAULT);
+}
+
+static void what_is_said_of_unknown_pods_is_taken(void **state)
+{
+	_cleanup_(fixture_clear) struct fixture fixture = {}, word = {}, allowed = {}, without = {};
+
+	(void)state;
+	load_by_pod(&fixture, "unresolved: {verdict: hold, timeout: 3s}\n");
+	assert_int_equal(policy_rule(fixture.policy, 0)->action, VERDICT_HOLD);
+	assert_int_equal(policy_unresolved(fixture.policy)->timeout, 3 * NSEC_PER_SEC);
+	load_by_pod(&word, "unresolved: deny\n");
+	assert_int_equal(policy_rule(word.policy, 0)->action, VERDICT_DENY);
+	load_by_pod(&allowed, "unresolved: allow\n");
+	assert_int_equal(policy_rule_count(allowed.policy), 1);
+	assert_int_equal(policy_unresolved_agent(allowed.policy), 0);
+	load_good(&without, "version: 1\nunresolved: deny\n");
+	assert_int_equal(policy_rule_count(without.policy), 0);
 }
 
 static void rule_sets_hold_what_rules_say(void **state)
@@ -913,6 +967,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_missing_file_is_told),
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(the_journal_is_kept_as_asked),
+		cmocka_unit_test(pods_that_stay_unknown_have_a_rule_before_all_others),
+		cmocka_unit_test(what_is_said_of_unknown_pods_is_taken),
 		cmocka_unit_test(rule_sets_hold_what_rules_say),
 		cmocka_unit_test(keys_of_rules_outlive_a_reload),
 		cmocka_unit_test(what_is_covered_changes_no_decision),
