@@ -8,6 +8,7 @@
 #include "action.h"
 #include "adopt.h"
 #include "degraded.h"
+#include "freezer.h"
 #include "journal_entries.h"
 #include "libc.h"
 #include "libpq.h"
@@ -37,6 +38,7 @@ struct engine {
 	struct libpq_set *libraries;
 	struct stakes *stakes;
 	struct libc_probes *libc;
+	struct freezer *freezer;
 	sd_event_source *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
@@ -103,6 +105,42 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 	return guard_stands(engine->guard, pid, tid);
 }
 
+static void loosen(const struct process_id *process, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	freezer_thaw(engine->freezer, process);
+}
+
+static int secure(const struct process_id *process, bool keep, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (keep)
+		return freezer_freeze(engine->freezer, process);
+	freezer_put_back(engine->freezer, process);
+	return 0;
+}
+
+static struct call_hooks call_hooks(struct engine *engine)
+{
+	return (struct call_hooks){stands, loosen, secure, engine};
+}
+
+/* A call that only its stop keeps from being made: nobody else's SIGCONT may let it go on. */
+static void act_secure(const struct actor *actor, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
+	int error;
+
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = secure_call(actor, &hooks);
+	guard_set_traced(engine->guard, 0);
+	if (error)
+		log_debug("process %u is held by its stop alone: %s", actor->process.pid, strerror(-error));
+}
+
 /*
  * On the uprobe tier what is kept of a call must be gone before: a thread that stands at another one keeps its process
  * stopped. A call that the lsm tier holds runs again, and looks for what is kept of it.
@@ -110,10 +148,13 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 static int act_resume(const struct actor *actor, void *userdata)
 {
 	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
 	int error;
 
+	if (!guard_can_stand(engine->guard))
+		hooks.stands = NULL;
 	guard_set_traced(engine->guard, actor->process.pid);
-	error = resume_call(actor, guard_can_stand(engine->guard) ? stands : NULL, engine);
+	error = resume_call(actor, &hooks);
 	guard_set_traced(engine->guard, 0);
 	return error;
 }
@@ -251,12 +292,13 @@ static int act_refuse(const struct event *event, void *userdata)
 {
 	const struct actor *actor = event_actor(event);
 	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
 	int error;
 
 	/* Not later: the thread may be at its next call by then. */
 	guard_drop_held(engine->guard, actor);
 	guard_set_traced(engine->guard, actor->process.pid);
-	error = refuse_call(event, stands, engine);
+	error = refuse_call(event, &hooks);
 	guard_set_traced(engine->guard, 0);
 	return error;
 }
@@ -777,6 +819,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	follow_clock(engine);
 	tell_losses(engine);
 	look_again(engine);
+	freezer_tick(engine->freezer);
 	rotate_journal(engine);
 	push_journal(engine);
 	protect_own(engine);
@@ -871,6 +914,7 @@ static int open_pipeline(struct engine *engine)
 					   .kill = act_kill,
 					   .resume = act_resume,
 					   .refuse = act_refuse,
+					   .secure = act_secure,
 					   .grant = act_grant,
 					   .revoke = act_revoke,
 					   .drop_held = act_drop_held,
@@ -1042,6 +1086,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
+	/* Behind those that are ours now, and before agents are looked for by their cgroups. */
+	freezer_sweep(engine->freezer);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -1076,6 +1122,9 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 		error = agent_registry_new(&engine->agents);
 	if (!error)
 		error = libpq_set_new(&engine->libraries);
+	if (!error)
+		error = freezer_new(engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL, options->pins,
+				    &engine->freezer);
 	if (!error)
 		error = engine_start(engine, event);
 	if (error < 0) {
@@ -1113,6 +1162,9 @@ void engine_free(struct engine *engine)
 		free(batch);
 	}
 	let_go_all_inspected(engine);
+	if (engine->freezer && !(engine->guard && guard_keeps(engine->guard)))
+		freezer_abandon(engine->freezer);
+	freezer_free(engine->freezer);
 	pipeline_free(engine->pipeline);
 	libc_probes_free(engine->libc);
 	probe_done(&engine->facts);

@@ -449,6 +449,8 @@ int holds_stopped(struct holds *holds, const struct event *event, struct process
 	add_call(hold, call);
 	if (answered)
 		settle_late(holds, hold, event);
+	else if (!runs_again(call) && holds->actions.secure)
+		holds->actions.secure(actor, holds->actions.userdata);
 	*ret_hold = hold;
 	*ret_new = begun;
 	return 0;

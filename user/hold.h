@@ -98,6 +98,8 @@ struct hold_actions {
 	int (*resume)(const struct actor *actor, void *userdata);
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*refuse)(const struct event *event, void *userdata);
+	/* A SIGCONT would let the call be made without an answer: keeps the process from that. */
+	void (*secure)(const struct actor *actor, void *userdata);
 	/* The process is about to go on with a refusal, or to be ended: the time to tell it why. */
 	void (*tell)(const struct hold *hold, enum verdict verdict, void *userdata);
 	/* The state of a question changed; it may be freed behind this call. */

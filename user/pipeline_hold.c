@@ -50,6 +50,14 @@ static int do_refuse(const struct event *event, void *userdata)
 	return pipeline->actions.refuse ? pipeline->actions.refuse(event, pipeline->actions.userdata) : 0;
 }
 
+static void do_secure(const struct actor *actor, void *userdata)
+{
+	struct pipeline *pipeline = userdata;
+
+	if (pipeline->actions.secure)
+		pipeline->actions.secure(actor, pipeline->actions.userdata);
+}
+
 static void spared(const struct hold *hold, const struct event *event, void *userdata)
 {
 	(void)userdata;
@@ -166,6 +174,7 @@ int pipeline_open_holds(struct pipeline *pipeline)
 				       .resume = do_resume,
 				       .kill = do_kill,
 				       .refuse = do_refuse,
+				       .secure = do_secure,
 				       .tell = tell_refused,
 				       .changed = changed,
 				       .spared = spared,

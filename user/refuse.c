@@ -40,8 +40,7 @@ struct call {
 	pid_t tid;
 	struct call_entry entry;
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
-	stands_fn stands;
-	void *userdata;
+	const struct call_hooks *hooks;
 	uint64_t mask; /* signals that were blocked */
 	bool masked;
 };
@@ -296,6 +295,13 @@ static bool sleeps_in_call(pid_t pid, pid_t tid)
 	return file && fgets(line, sizeof(line), file) && line[0] >= '0' && line[0] <= '9';
 }
 
+static bool stands(const struct call *call)
+{
+	const struct call_hooks *hooks = call->hooks;
+
+	return hooks->stands && hooks->stands(call->actor->process.pid, (uint32_t)call->tid, hooks->userdata);
+}
+
 static int stop_other(struct crowd *crowd, pid_t tid)
 {
 	struct call other = *crowd->call;
@@ -312,7 +318,7 @@ static int stop_other(struct crowd *crowd, pid_t tid)
 		error = next_stop(&other, &status);
 	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)other.actor->process.pid, tid))
 		return 0;
-	if (!error && other.stands && other.stands(other.actor->process.pid, (uint32_t)tid, other.userdata))
+	if (!error && stands(&other))
 		crowd->standing = true;
 	return error == -ESRCH ? 0 : error;
 }
@@ -365,13 +371,24 @@ static bool others_stand(const struct call *call)
 	return crowd.standing;
 }
 
+static int secure(const struct call *call, bool keep)
+{
+	const struct call_hooks *hooks = call->hooks;
+
+	return hooks->secure ? hooks->secure(&call->actor->process, keep, hooks->userdata) : 0;
+}
+
 /*
  * The signal comes while nothing of the process can move: a SIGCONT behind the last detach could undo the next stop. On
  * failure the process is stopped again, since the stop that the probe sent may be used up.
  */
 static int let_go(const struct call *call, bool others, int error)
 {
-	int sent = action_signal(&call->actor->process, others || error ? SIGSTOP : SIGCONT);
+	bool keep = others || error;
+	int sent;
+
+	secure(call, keep);
+	sent = action_signal(&call->actor->process, keep ? SIGSTOP : SIGCONT);
 
 	return error ? error : sent;
 }
@@ -411,14 +428,26 @@ static int refuse_traced(struct call *call, const struct event *event)
 }
 
 struct job {
+	void (*run)(struct job *job);
 	struct call *call;
-	const struct event *event; /* NULL: the call is to go on */
+	const struct event *event; /* of the call that is to be refused */
 	pid_t tid; /* of the thread that does it */
 	int error;
 };
 
+static void resume_job(struct job *job)
+{
+	job->error = let_go(job->call, others_stand(job->call), 0);
+}
+
+static void secure_job(struct job *job)
+{
+	job->error = others_stand(job->call) ? secure(job->call, true) : -ESTALE;
+}
+
 static void refuse_job(struct job *job)
 {
+	const struct call_hooks *hooks = job->call->hooks;
 	struct call *call = job->call;
 	bool others;
 
@@ -429,6 +458,8 @@ static void refuse_job(struct job *job)
 	job->error = stop(call);
 	/* First: while it runs it takes the stop that another thread's probe sent to the process for its own. */
 	others = others_stand(call);
+	if (hooks->loosen)
+		hooks->loosen(&call->actor->process, hooks->userdata);
 	if (!job->error)
 		job->error = refuse_traced(call, job->event);
 	job->error = let_go(call, others, job->error);
@@ -440,17 +471,14 @@ static void *run_job(void *data)
 	struct job *job = data;
 
 	job->tid = gettid();
-	if (job->event)
-		refuse_job(job);
-	else
-		job->error = let_go(job->call, others_stand(job->call), 0);
+	job->run(job);
 	return NULL;
 }
 
 /* In a thread of its own, whose end lets go of every thread that is traced still. */
-static int do_job(struct call *call, const struct event *event)
+static int do_job(void (*run)(struct job *job), struct call *call, const struct event *event)
 {
-	struct job job = {.call = call, .event = event};
+	struct job job = {.run = run, .call = call, .event = event};
 	pthread_t thread;
 	int error = pthread_create(&thread, NULL, run_job, &job);
 
@@ -473,30 +501,41 @@ static bool has_other_threads(const struct actor *actor)
 	return stat(path, &status) || status.st_nlink > 3;
 }
 
-int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
-{
-	struct call call = {.actor = actor,
-			    .tid = (pid_t)actor->tid,
-			    .deadline = now_ns() + LIMIT_NS,
-			    .stands = stands,
-			    .userdata = userdata};
+static const struct call_hooks no_hooks = {};
 
-	if (!stands || (actor->tid && !has_other_threads(actor)))
-		return action_signal(&actor->process, SIGCONT);
-	return do_job(&call, NULL);
+static struct call call_of(const struct actor *actor, const struct call_hooks *hooks)
+{
+	return (struct call){.actor = actor,
+			     .tid = (pid_t)actor->tid,
+			     .deadline = now_ns() + LIMIT_NS,
+			     .hooks = hooks ? hooks : &no_hooks};
 }
 
-int refuse_call(const struct event *event, stands_fn stands, void *userdata)
+int secure_call(const struct actor *actor, const struct call_hooks *hooks)
 {
-	struct call call = {
-		.actor = event_actor(event), .deadline = now_ns() + LIMIT_NS, .stands = stands, .userdata = userdata};
+	struct call call = call_of(actor, hooks);
+
+	call.tid = 0; /* the crowd is all of its threads */
+	return do_job(secure_job, &call, NULL);
+}
+
+int resume_call(const struct actor *actor, const struct call_hooks *hooks)
+{
+	struct call call = call_of(actor, hooks);
+
+	if (call.hooks->stands && !(actor->tid && !has_other_threads(actor)))
+		return do_job(resume_job, &call, NULL);
+	secure(&call, false);
+	return action_signal(&actor->process, SIGCONT);
+}
+
+int refuse_call(const struct event *event, const struct call_hooks *hooks)
+{
+	struct call call = call_of(event_actor(event), hooks);
 
 	if (event->head.kind == RECORD_SQL)
 		call.entry = event->sql.entry;
 	else if (event->head.kind == RECORD_OP && event->op.source == SOURCE_LIBC)
 		call.entry = event->op.entry;
-	if (!call.entry.address)
-		return -ENOTSUP;
-	call.tid = (pid_t)call.actor->tid;
-	return do_job(&call, event);
+	return call.entry.address ? do_job(refuse_job, &call, event) : -ENOTSUP;
 }

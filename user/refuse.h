@@ -10,8 +10,24 @@
 
 #include "decode.h"
 
-/* Does this thread stand stopped at a call that was not answered? Asked of threads that cannot move meanwhile. */
-typedef bool (*stands_fn)(uint32_t pid, uint32_t tid, void *userdata);
+/* Each is called by another thread than the caller's, which waits; and while no thread of the process can move. */
+struct call_hooks {
+	/* Does this thread stand stopped at a call that was not answered? NULL: none can. */
+	bool (*stands)(uint32_t pid, uint32_t tid, void *userdata);
+	/* The process is to run, though only a step at a time, whatever kept it from that besides its stop. NULL: nothing. */
+	void (*loosen)(const struct process_id *process, void *userdata);
+	/* Keeps it from running whoever wakes it; or lets go of it for good. NULL: there is no such thing. */
+	int (*secure)(const struct process_id *process, bool keep, void *userdata);
+	void *userdata;
+};
+
+/*
+ * secure_call - has `secure` keep a process that stands stopped at a call, from a SIGCONT of anybody's
+ *
+ * All threads are traced until that is done: the tracer is quicker than whoever sends signals. -ESTALE: none of them stands
+ * any more, and nothing was done; or what `secure` says.
+ */
+int secure_call(const struct actor *actor, const struct call_hooks *hooks);
 
 /*
  * resume_call - lets the process go on with the call that the thread was stopped at
@@ -19,7 +35,7 @@ typedef bool (*stands_fn)(uint32_t pid, uint32_t tid, void *userdata);
  * It stays stopped where `stands` says so of another thread (with a thread of 0, of any); the answer to that one then lets
  * it go. -ESRCH: it is gone.
  */
-int resume_call(const struct actor *actor, stands_fn stands, void *userdata);
+int resume_call(const struct actor *actor, const struct call_hooks *hooks);
 
 /*
  * refuse_call - ends the call that the event tells of, and lets the process go on behind it, as resume_call does
@@ -35,8 +51,8 @@ int resume_call(const struct actor *actor, stands_fn stands, void *userdata);
  * part.
  *
  * Must not be called on a process that the caller itself traces. Waits for threads of that process only; where it is a
- * child of the caller's and ends meanwhile, its exit status is left for whoever else waits for it.
+ * child of the caller's and ends meanwhile, its exit status is left for whoever else waits for it. No hooks: NULL.
  */
-int refuse_call(const struct event *event, stands_fn stands, void *userdata);
+int refuse_call(const struct event *event, const struct call_hooks *hooks);
 
 #endif

@@ -31,7 +31,8 @@ static const char *pins_of(struct live *live)
 }
 
 /* Nothing of this policy reaches beyond the case's own directory. */
-static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+static void start_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action,
+			 const char *const extra[])
 {
 	snprintf(daemon->policy, sizeof(daemon->policy), "%s", path_of(live, "policy.yaml"));
 	make_file(
@@ -39,7 +40,17 @@ static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const
 		text("version: 1\nagents: [{builtin: false}]\nrules:\n  - {name: kept, op: [delete], path: [\"%s/kept/**\"], "
 		     "action: %s}\n",
 		     live->dir, action));
-	daemon_start(live, daemon, text("%s-%s", live->row->name, name), ARGV("--pins", pins_of(live)));
+	daemon_start(live, daemon, text("%s-%s", live->row->name, name), extra);
+}
+
+static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+{
+	start_daemon(live, daemon, name, action, ARGV("--pins", pins_of(live)));
+}
+
+static void plain_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+{
+	start_daemon(live, daemon, name, action, (const char *const[]){NULL});
 }
 
 static void lose_daemon(struct guard_daemon *daemon)
@@ -181,6 +192,109 @@ static void run_held(struct live *live)
 	check(!outcome.status, "release: exit status %d: %s", outcome.status, outcome.output);
 }
 
+/* --- frozen processes, and daemons that are killed --- */
+
+/* The process of the only hold. */
+static pid_t wait_frozen(struct live *live, const struct guard_daemon *daemon)
+{
+	json_t *holds = NULL;
+	pid_t pid = 0;
+
+	for (int i = 0; i < TRIES && !(pid && is_in_hold(pid)); i++) {
+		holds = pending_of(live, daemon);
+		if (json_array_size(holds) == 1)
+			pid = (pid_t)json_integer_value(member(json_array_get(holds, 0), "process.pid"));
+		usleep(50000);
+	}
+	check(pid && is_in_hold(pid), "nothing is held and frozen: %s", dump(holds));
+	return pid;
+}
+
+/* As somebody does who wants it to go on. */
+static void wake(pid_t pid)
+{
+	for (int i = 0; i < 500; i++) {
+		kill(pid, SIGCONT);
+		usleep(1000);
+	}
+}
+
+/* Held by one daemon, woken while there is none, taken over and answered by the next; and by none but release. */
+static void run_frozen_kept(struct live *live)
+{
+	const char *const names[] = {"kept/a", "kept/b"};
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	json_t *holds;
+	int output;
+	pid_t pid, held;
+
+	if (kernel_before(5, 15))
+		skip("probes in libc cannot be kept beyond their daemon before 5.15");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		bool by_release = i;
+
+		make_file(path_of(live, names[i]), "x");
+		keeping_daemon(live, &first, text("first%zu", i), "hold, timeout: 10m");
+		pid = session_of(live, &first, text("rm -f %s; echo rm $?", names[i]), &output);
+		held = wait_frozen(live, &first);
+		lose_daemon(&first);
+		wake(held);
+		check(is_in_hold(held) && exists(path_of(live, names[i])), "without a daemon it went on");
+		if (by_release) {
+			outcome = release(live);
+			check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+		} else {
+			keeping_daemon(live, &second, "second", "hold, timeout: 10m");
+			check(wait_frozen(live, &second) == held, "another one is held");
+			wake(held);
+			holds = pending_of(live, &second);
+			outcome = run(live->reprieve, "approve", "--socket", second.socket,
+				      text("%lld", json_integer_value(member(json_array_get(holds, 0), "hold"))));
+			check(!outcome.status, "approve: %d, %s", outcome.status, outcome.output);
+		}
+		outcome = finish(pid, output);
+		check(strstr(outcome.output, by_release ? "rm 1" : "rm 0") &&
+			      exists(path_of(live, names[i])) == by_release,
+		      "%s", outcome.output);
+		if (!by_release)
+			daemon_stop(&second);
+	}
+	check(!exists(pins_of(live)), "release left %s", pins_of(live));
+}
+
+/* Of a guard that ended with its daemon the next one, or release, gives the frozen back: stopped, and where they were. */
+static void run_frozen_lost(struct live *live)
+{
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid, held;
+
+	for (int by_release = 0; by_release < 2; by_release++) {
+		make_file(path_of(live, "kept/a"), "x");
+		plain_daemon(live, &first, text("first%d", by_release), "hold, timeout: 10m");
+		pid = session_of(live, &first, "rm -f kept/a; echo rm $?", &output);
+		held = wait_frozen(live, &first);
+		lose_daemon(&first);
+		wake(held);
+		check(is_in_hold(held), "process %d went on by itself", (int)held);
+		if (by_release)
+			outcome = release(live);
+		else
+			plain_daemon(live, &second, "second", "hold, timeout: 10m");
+		for (int i = 0; i < TRIES && (is_in_hold(held) || state_of(held) != 'T'); i++)
+			usleep(10000);
+		check(!is_in_hold(held) && state_of(held) == 'T', "in state %c: %s", state_of(held),
+		      by_release ? outcome.output : read_text(second.errors));
+		kill(held, SIGCONT);
+		outcome = finish(pid, output);
+		check(strstr(outcome.output, "rm 0"), "%s", outcome.output);
+		if (!by_release)
+			daemon_stop(&second);
+	}
+}
+
 /* --- the guard's own --- */
 
 /* tamper PID POLICY SOCKET: each attempt must be refused; prints the first that is not */
@@ -249,6 +363,8 @@ const struct actor own_actors[] = {{"tamper", act_tamper}, {}};
 const struct row own_rows[] = {
 	{"own-kept", 0, run_kept, NULL},
 	{"own-held", NEEDS_STOPS, run_held, NULL},
+	{"own-frozen-kept", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_kept, NULL},
+	{"own-frozen-lost", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_lost, NULL},
 	{"own-tampering", NEEDS_DAEMON | NEEDS_LSM, run_tamper, NULL},
 	{},
 };

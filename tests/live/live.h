@@ -133,6 +133,11 @@ struct outcome session_in(struct live *live, const char *directory, const char *
 #define session(live, ...) session_in(live, NULL, ARGV(__VA_ARGS__))
 struct outcome session_act(struct live *live, const char *directory, const char *const argv[]);
 
+/* Processes. The letter of the state, '?' without such a process; the path below the root of cgroup2, "" for none. */
+char state_of(pid_t pid);
+const char *cgroup_of(pid_t pid);
+bool is_in_hold(pid_t pid); /* frozen by a guard */
+
 /* Daemons. */
 void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, const char *const extra[]);
 void daemon_stop(struct guard_daemon *daemon);

@@ -528,3 +528,37 @@ json_t *lines_of(const char *const argv[])
 	}
 	return array;
 }
+
+/* --- processes --- */
+
+char state_of(pid_t pid)
+{
+	FILE *file = fopen(text("/proc/%d/stat", (int)pid), "re");
+	char line[512] = "", *after;
+
+	if (!file || !fgets(line, sizeof(line), file))
+		return '?';
+	fclose(file);
+	after = strrchr(line, ')');
+	return after ? after[2] : '?';
+}
+
+const char *cgroup_of(pid_t pid)
+{
+	FILE *file = fopen(text("/proc/%d/cgroup", (int)pid), "re");
+	static char line[PATH_MAX];
+	const char *found = "";
+
+	while (file && !*found && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		found = strncmp(line, "0::", 3) ? "" : line + 3;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+bool is_in_hold(pid_t pid)
+{
+	return strstr(cgroup_of(pid), text("/reprieve-hold-%d-", (int)pid));
+}
