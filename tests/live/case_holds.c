@@ -13,67 +13,6 @@
 #define PROCESSES 200
 #define TRIES 400 /* of 50 ms */
 
-/* --- what pends --- */
-
-/* Those of the sessions of this case. */
-static json_t *pending(struct live *live)
-{
-	json_t *all = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", live->daemon.socket));
-	json_t *mine = json_array(), *hold;
-	size_t i;
-
-	json_array_foreach (all, i, hold)
-		if (!strcmp(member_text(hold, "session.name"), live->row->name))
-			json_array_append(mine, hold);
-	json_decref(all);
-	return mine;
-}
-
-/* Waits until so many calls of this case stand stopped. */
-static json_t *wait_pending(struct live *live, size_t wanted)
-{
-	json_t *holds = NULL;
-
-	for (int i = 0; i < TRIES; i++) {
-		json_decref(holds);
-		holds = pending(live);
-		if (json_array_size(holds) == wanted)
-			return holds;
-		usleep(50000);
-	}
-	fail("%zu holds instead of %zu: %s; %s", json_array_size(holds), wanted, dump(holds),
-	     read_text(live->daemon.errors));
-}
-
-static json_t *wait_hold(struct live *live)
-{
-	return json_array_get(wait_pending(live, 1), 0);
-}
-
-static const char *number_of(json_t *hold)
-{
-	return text("%lld", json_integer_value(member(hold, "hold")));
-}
-
-static void decide(struct live *live, const char *command, json_t *hold, const char *option)
-{
-	struct outcome outcome = run(live->reprieve, command, "--socket", live->daemon.socket, number_of(hold), option);
-
-	check(!outcome.status, "%s %s: exit status %d: %s", command, number_of(hold), outcome.status, outcome.output);
-}
-
-/* A command as a session that this case waits for later. */
-#define begin(live, ret_output, ...)                                                                                 \
-	start_in(NULL,                                                                                               \
-		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, "--", \
-		      __VA_ARGS__),                                                                                  \
-		 ret_output)
-
-static pid_t pid_of(json_t *hold)
-{
-	return (pid_t)json_integer_value(member(hold, "process.pid"));
-}
-
 static json_t *events_of_kind(struct live *live, const char *kind, const char *name, const char *value)
 {
 	json_t *all = events(live), *chosen = json_array(), *event;
@@ -108,7 +47,7 @@ static pid_t begin_scene(struct live *live, json_t **ret_hold, int *ret_output)
 	pid_t pid;
 
 	make_scene(live);
-	pid = begin(live, ret_output, "rm", "-rf", "alert/temp", "ask/uploads");
+	pid = begin_session(live, ret_output, "rm", "-rf", "alert/temp", "ask/uploads");
 	*ret_hold = wait_hold(live);
 	return pid;
 }
@@ -211,8 +150,8 @@ static void run_timeout(struct live *live)
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = begin(live, &output, "sh", "-c",
-		    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
+	pid = begin_session(live, &output, "sh", "-c",
+			    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
 	wait_hold(live);
 	for (int i = 0; i < TRIES; i++) {
 		hold = wait_hold(live);
@@ -315,14 +254,15 @@ static const struct answer_row answer_rows[] = {
 static void run_woken(struct live *live)
 {
 	const struct answer_row *row = live->row->data;
-	const char *file = path_of(live, text("%s/f", row->directory)), *gate = path_of(live, "gate");
+	const char *file = strdup(path_of(live, text("%s/f", row->directory)));
+	const char *gate = strdup(path_of(live, "gate"));
 	struct outcome outcome;
 	json_t *hold;
 	int output;
 	pid_t pid, held;
 
 	make_file(file, "x");
-	pid = begin(live, &output, live->self, "--act", "wake", gate, "rm", file);
+	pid = begin_session(live, &output, live->self, "--act", "wake", gate, "rm", file);
 	hold = wait_hold(live);
 	held = pid_of(hold);
 	wait_frozen(held);
@@ -345,15 +285,15 @@ static void run_woken(struct live *live)
 static void run_woken_threads(struct live *live)
 {
 	const struct answer_row *row = live->row->data;
-	const char *dir = path_of(live, "ask/d"), *gate = path_of(live, "gate");
+	const char *dir = strdup(path_of(live, "ask/d")), *gate = strdup(path_of(live, "gate"));
 	struct outcome outcome;
 	json_t *hold;
 	int output, left;
 	pid_t pid;
 
 	make_many(dir, THREAD_FILES);
-	pid = begin(live, &output, live->self, "--act", "wake", gate, text("%s/victim_threads", live->victims), dir,
-		    "8");
+	pid = begin_session(live, &output, live->self, "--act", "wake", gate, text("%s/victim_threads", live->victims),
+			    dir, "8");
 	hold = wait_hold(live);
 	wait_frozen(pid_of(hold));
 	make_file(gate, "");
@@ -378,7 +318,8 @@ static void run_woken_early(struct live *live)
 	int escaped = 0;
 
 	for (int i = 0; i < 10; i++) {
-		const char *file = path_of(live, text("soon/f%d", i)), *gate = path_of(live, "gate");
+		const char *file = strdup(path_of(live, text("soon/f%d", i)));
+		const char *gate = strdup(path_of(live, "gate"));
 		struct outcome outcome;
 		json_t *ops, *event;
 		int output;
@@ -386,7 +327,7 @@ static void run_woken_early(struct live *live)
 
 		make_file(file, "x");
 		make_file(gate, "");
-		pid = begin(live, &output, live->self, "--act", "wake", gate, "rm", file);
+		pid = begin_session(live, &output, live->self, "--act", "wake", gate, "rm", file);
 		outcome = finish(pid, output);
 		ops = ops_of(live, pid);
 		event = json_array_get(ops, json_array_size(ops) - 1);
@@ -419,7 +360,8 @@ static int act_cgroup_kept(int argc, char **argv)
 
 static void run_put_back(struct live *live)
 {
-	const char *file = path_of(live, "ask/f"), *group = text("%s/kept", live->cgroup), *here;
+	const char *file = strdup(path_of(live, "ask/f")), *here;
+	const char *group = strdup(text("%s/kept", live->cgroup));
 	struct outcome outcome;
 	json_t *hold;
 	int output;
@@ -427,7 +369,7 @@ static void run_put_back(struct live *live)
 
 	make_dirs(group);
 	make_file(file, "x");
-	pid = begin(live, &output, live->self, "--act", "cgroup-kept", file, group);
+	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
 	hold = wait_hold(live);
 	wait_frozen(pid_of(hold));
 	/* A child of its own cgroup: what holds for that goes on holding. */
@@ -444,8 +386,8 @@ static void run_put_back(struct live *live)
 /* Whose cgroup it is may not move it out of there; and may remove it meanwhile. */
 static void run_delegated(struct live *live)
 {
-	const char *file = path_of(live, "ask/f"), *parent = text("%s/given", live->cgroup);
-	const char *group = text("%s/sub", parent), *here;
+	const char *file = strdup(path_of(live, "ask/f")), *here;
+	const char *parent = strdup(text("%s/given", live->cgroup)), *group = strdup(text("%s/sub", parent));
 	struct outcome outcome;
 	json_t *hold;
 	int output;
@@ -454,7 +396,7 @@ static void run_delegated(struct live *live)
 	make_dirs(group);
 	check(!chown(group, 65534, 65534) && !chown(text("%s/cgroup.procs", group), 65534, 65534), "chown");
 	make_file(file, "x");
-	pid = begin(live, &output, live->self, "--act", "cgroup-kept", file, group);
+	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
 	hold = wait_hold(live);
 	wait_frozen(pid_of(hold));
 	here = cgroup_of(pid_of(hold));
@@ -478,7 +420,7 @@ static void run_once(struct live *live)
 
 	make_file(first, "x");
 	make_file(second, "x");
-	pid = begin(live, &output, "rm", first, second);
+	pid = begin_session(live, &output, "rm", first, second);
 	decide(live, "approve", wait_hold(live), "--once");
 	for (int i = 0; i < TRIES && exists(first); i++)
 		usleep(50000);
@@ -495,7 +437,7 @@ static void run_for(struct live *live)
 	pid_t pid;
 
 	make_many(path_of(live, "ask/d"), 3);
-	pid = begin(live, &output, "sh", "-c", "rm ask/d/f000000; rm ask/d/f000001; exec rm ask/d/f000002");
+	pid = begin_session(live, &output, "sh", "-c", "rm ask/d/f000000; rm ask/d/f000001; exec rm ask/d/f000002");
 	decide(live, "approve", wait_hold(live), "--for=10m");
 	outcome = finish(pid, output);
 	check(!outcome.status && !count_files(path_of(live, "ask/d")), "sh: %d, %s", outcome.status, outcome.output);
@@ -512,7 +454,7 @@ static void run_threads(struct live *live)
 	pid_t pid;
 
 	make_many(dir, THREAD_FILES);
-	pid = begin(live, &output, text("%s/victim_threads", live->victims), dir, "8");
+	pid = begin_session(live, &output, text("%s/victim_threads", live->victims), dir, "8");
 	hold = wait_hold(live);
 	usleep(300000);
 	check(count_files(dir) == THREAD_FILES, "%d files are left before the answer", count_files(dir));
@@ -532,7 +474,7 @@ static void run_rate(struct live *live)
 	pid_t pid;
 
 	make_many(dir, 10);
-	pid = begin(live, &output, "rm", "-rf", "many");
+	pid = begin_session(live, &output, "rm", "-rf", "many");
 	hold = wait_hold(live);
 	check(count_files(dir) == 7, "%d files are left", count_files(dir));
 	sleep(11);
@@ -569,7 +511,7 @@ static void run_many(struct live *live)
 	pid_t pid;
 
 	make_many(dir, PROCESSES);
-	pid = begin(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
+	pid = begin_session(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
 	holds = wait_pending(live, PROCESSES);
 	check(count_files(dir) == PROCESSES, "%d files are left before the answers", count_files(dir));
 	srand(3);
@@ -657,8 +599,8 @@ static void run_self_approval(struct live *live)
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = begin(live, &output, live->self, "--act", "approve-held", live->reprieve, live->daemon.socket, file,
-		    number_file);
+	pid = begin_session(live, &output, live->self, "--act", "approve-held", live->reprieve, live->daemon.socket,
+			    file, number_file);
 	hold = wait_hold(live);
 	make_file(text("%s.new", number_file), number_of(hold));
 	rename(text("%s.new", number_file), number_file);

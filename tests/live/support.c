@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#define TRIES 400 /* of 50 ms */
 #define START_TRIES \
 	2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
 
@@ -561,4 +562,56 @@ const char *cgroup_of(pid_t pid)
 bool is_in_hold(pid_t pid)
 {
 	return strstr(cgroup_of(pid), text("/reprieve-hold-%d-", (int)pid));
+}
+
+/* --- holds --- */
+
+json_t *pending_holds(struct live *live)
+{
+	json_t *all = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", live->daemon.socket));
+	json_t *mine = json_array(), *hold;
+	size_t i;
+
+	json_array_foreach (all, i, hold)
+		if (!strcmp(member_text(hold, "session.name"), live->row->name))
+			json_array_append(mine, hold);
+	json_decref(all);
+	return mine;
+}
+
+json_t *wait_pending(struct live *live, size_t wanted)
+{
+	json_t *holds = NULL;
+
+	for (int i = 0; i < TRIES; i++) {
+		json_decref(holds);
+		holds = pending_holds(live);
+		if (json_array_size(holds) == wanted)
+			return holds;
+		usleep(50000);
+	}
+	fail("%zu holds instead of %zu: %s; %s", json_array_size(holds), wanted, dump(holds),
+	     read_text(live->daemon.errors));
+}
+
+json_t *wait_hold(struct live *live)
+{
+	return json_array_get(wait_pending(live, 1), 0);
+}
+
+const char *number_of(json_t *hold)
+{
+	return text("%lld", json_integer_value(member(hold, "hold")));
+}
+
+void decide(struct live *live, const char *command, json_t *hold, const char *option)
+{
+	struct outcome outcome = run(live->reprieve, command, "--socket", live->daemon.socket, number_of(hold), option);
+
+	check(!outcome.status, "%s %s: exit status %d: %s", command, number_of(hold), outcome.status, outcome.output);
+}
+
+pid_t pid_of(json_t *hold)
+{
+	return (pid_t)json_integer_value(member(hold, "process.pid"));
 }
