@@ -15,7 +15,8 @@
 
 #define PF_IO_WORKER 0x10
 #define PT_PTRACED 1
-#define SYS_IO_URING_ENTER 426
+#define SYS_IO_URING_ENTER 426 /* to 32-bit programs too, and with X32_BIT to those of x32 */
+#define X32_BIT 0x40000000
 
 struct grants_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -100,8 +101,8 @@ static __always_inline bool can_hold(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__s64 number = BPF_CORE_READ(regs_of_current(), orig_ax);
 
-	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number != SYS_IO_URING_ENTER &&
-	       number >= 0;
+	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number >= 0 &&
+	       (number & ~X32_BIT) != SYS_IO_URING_ENTER;
 }
 
 /* Was this very call held before, and is back? */

@@ -228,6 +228,7 @@ static void act_mapped(const struct event *event, void *userdata)
 
 	/* A program that is held at its start maps its libraries all the same. */
 	if (!event->map.ino) {
+		guard_connects(engine->guard, actor->process.pid);
 		if (!holds_waits(pipeline_holds(engine->pipeline), &actor->process))
 			resume_mapped(engine, actor);
 		return;

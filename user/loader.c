@@ -1144,6 +1144,16 @@ int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, vo
 	return 0;
 }
 
+void guard_connects(struct guard *guard, uint32_t pid)
+{
+	struct bpf_map *map = guard->skel->maps.inspecting;
+	struct file_key key = {};
+
+	/* Where it has mapped another file meanwhile, that is what it waits for. */
+	if (!bpf_map__lookup_elem(map, &pid, sizeof(pid), &key, sizeof(key), 0) && !key.ino)
+		bpf_map__delete_elem(map, &pid, sizeof(pid), 0);
+}
+
 void guard_inspected(struct guard *guard, const struct record_map *record)
 {
 	struct file_key key = {

@@ -140,6 +140,8 @@ void guard_inspected(struct guard *guard, const struct record_map *record);
 void guard_stop_inspecting(struct guard *guard);
 /* Every process that mapped what was, or is, to be looked through; some are no more. -ENOMEM. */
 int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata);
+/* A process that stands stopped at a connect is about to go on: to be called before. */
+void guard_connects(struct guard *guard, uint32_t pid);
 
 /* An answer to holds, good from now on; it takes effect when the held call runs again. -E2BIG, -ENOSPC: no room. */
 int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);

@@ -298,6 +298,7 @@ static void run_x32(struct live *live)
 	outcome = session_act(live, NULL, ARGV("held-x32", path_of(live, "none")));
 	if (outcome.status == ENOSYS) {
 		outcome = session_act(live, NULL, ARGV("held-x32", file));
+		printf("this kernel refuses x32\n");
 		check(outcome.status == ENOSYS && is_whole(file), "exit status %d, the file is %s", outcome.status,
 		      exists(file) ? "there" : "gone");
 		return;

@@ -2,9 +2,12 @@
 /* The guard beyond its daemon: what stays in the kernel and is taken over, and what sessions may not touch. */
 #include "live.h"
 
+#include <arpa/inet.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -48,6 +51,15 @@ static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const
 	start_daemon(live, daemon, name, action, ARGV("--pins", pins_of(live)));
 }
 
+/* Under a rule of the row's. */
+static void looking_daemon(struct live *live, struct guard_daemon *daemon, const char *name)
+{
+	snprintf(daemon->policy, sizeof(daemon->policy), "%s", path_of(live, "policy.yaml"));
+	make_file(daemon->policy, text("version: 1\nagents: [{builtin: false}]\nrules:\n  - {name: one, %s}\n",
+				       (const char *)live->row->data));
+	daemon_start(live, daemon, text("%s-%s", live->row->name, name), ARGV("--pins", pins_of(live)));
+}
+
 static void plain_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
 {
 	start_daemon(live, daemon, name, action, (const char *const[]){NULL});
@@ -71,6 +83,12 @@ static pid_t session_of(struct live *live, const struct guard_daemon *daemon, co
 			ARGV(live->reprieve, "run", "--socket", daemon->socket, "--name", live->row->name, "--",
 			     "/bin/sh", "-c", script),
 			ret_output);
+}
+
+/* The file of that name in the same directory. */
+static const char *path_beside(const char *path, const char *name)
+{
+	return text("%.*s/%s", (int)(strrchr(path, '/') - path), path, name);
 }
 
 static void wait_for(const char *path)
@@ -190,6 +208,73 @@ static void run_held(struct live *live)
 	daemon_stop(&second);
 	outcome = release(live);
 	check(!outcome.status, "release: exit status %d: %s", outcome.status, outcome.output);
+}
+
+/* --- a process that stands stopped at its connect, and a daemon that was killed when it had heard of it --- */
+
+/* connect GATE FILE: maps a file that nobody has looked through, to run code from it, and connects */
+static int act_connect(int argc, char **argv)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9)};
+	int fd = argc < 3 ? -1 : open(argv[2], O_RDONLY | O_CLOEXEC), s = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || s < 0)
+		return 2;
+	make_file(path_beside(argv[1], "up"), "");
+	while (access(argv[1], F_OK))
+		usleep(10000);
+	if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+		return 3;
+	connect(s, (struct sockaddr *)&address, sizeof(address));
+	return 0;
+}
+
+/* Nothing is done about records any more, but they are still taken: that is another thread's. */
+static void stop_main_thread(pid_t pid)
+{
+	int status;
+
+	check(!ptrace(PTRACE_SEIZE, pid, NULL, NULL) && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), "ptrace: %s",
+	      strerror(errno));
+	check(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status), "the daemon does not stop");
+}
+
+static void run_connecting(struct live *live)
+{
+	const char *gate = strdup(path_of(live, "gate")), *copy = strdup(path_of(live, "copy"));
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	if (!on_lsm(live, "unlink") && kernel_before(5, 15))
+		skip("probes of system calls cannot be kept beyond their daemon before 5.15");
+	copy_program("/bin/true", copy);
+	looking_daemon(live, &first, "first");
+	pid = start_in(live->dir,
+		       ARGV(live->reprieve, "run", "--socket", first.socket, "--name", live->row->name, "--",
+			    live->self, "--act", "connect", gate, copy),
+		       &output);
+	wait_for(path_of(live, "up"));
+	stop_main_thread(first.pid);
+	make_file(gate, "");
+	for (int i = 0; i < TRIES && state_of(pid) != 'T'; i++)
+		usleep(10000);
+	check(state_of(pid) == 'T', "process %d goes on in state %c, though nobody has looked through %s", (int)pid,
+	      state_of(pid), copy);
+	usleep(300000); /* for the thread that takes records */
+	lose_daemon(&first);
+	check(state_of(pid) == 'T', "without a daemon it is in state %c", state_of(pid));
+	looking_daemon(live, &second, "second");
+	for (int i = 0; i < TRIES && state_of(pid) == 'T'; i++)
+		usleep(10000);
+	check(state_of(pid) != 'T', "it still stands stopped: %s", read_text(second.errors));
+	outcome = finish(pid, output);
+	check(!outcome.status, "exit status %d: %s", outcome.status, outcome.output);
+	daemon_stop(&second);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
 }
 
 /* --- frozen processes, and daemons that are killed --- */
@@ -358,11 +443,14 @@ static void run_tamper(struct live *live)
 	check(denials >= 7, "%zu denials for the guard's own files, not 7", denials);
 }
 
-const struct actor own_actors[] = {{"tamper", act_tamper}, {}};
+const struct actor own_actors[] = {{"tamper", act_tamper}, {"connect", act_connect}, {}};
 
 const struct row own_rows[] = {
 	{"own-kept", 0, run_kept, NULL},
 	{"own-held", NEEDS_STOPS, run_held, NULL},
+	/* Of statements alone: programs run on while they are looked through, up to their connect. */
+	{"own-connecting", NEEDS_DAEMON, run_connecting, "op: [sql], sql: [drop], action: alert"},
+	{"own-mapping", NEEDS_UPROBE, run_connecting, "op: [delete], path: [/none/**], action: deny"},
 	{"own-frozen-kept", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_kept, NULL},
 	{"own-frozen-lost", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_lost, NULL},
 	{"own-tampering", NEEDS_DAEMON | NEEDS_LSM, run_tamper, NULL},
