@@ -26,6 +26,7 @@
 #include "action.h"
 
 #define LIMIT_NS (1 * NSEC_PER_SEC)
+#define PER_THREAD_NS (10 * NSEC_PER_MSEC) /* a time slice or two, where many threads wait for a CPU */
 #define ROUNDS_MAX 64 /* looks at the list of threads, which grows while one of them runs */
 #define POLL_NS 20000
 #define STOPS_MAX 4096 /* system calls of a signal handler that runs first */
@@ -264,9 +265,14 @@ static int refuse_libpq(const struct call *call, struct user_regs_struct *regs)
 /* --- letting go --- */
 
 /* The other threads of the process, stopped for the time of one look. */
+struct other {
+	pid_t tid;
+	bool coming; /* to a stop */
+};
+
 struct crowd {
 	const struct call *call;
-	pid_t *tids;
+	struct other *others;
 	size_t count;
 	bool standing; /* one of them stands at a call of its own */
 };
@@ -274,9 +280,20 @@ struct crowd {
 static bool is_in_crowd(const struct crowd *crowd, pid_t tid)
 {
 	for (size_t i = 0; i < crowd->count; i++)
-		if (crowd->tids[i] == tid)
+		if (crowd->others[i].tid == tid)
 			return true;
 	return tid == crowd->call->tid;
+}
+
+static int add_to_crowd(struct crowd *crowd, pid_t tid)
+{
+	struct other *grown = reallocarray(crowd->others, crowd->count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	crowd->others = grown;
+	grown[crowd->count++] = (struct other){.tid = tid};
+	return 0;
 }
 
 /*
@@ -302,55 +319,80 @@ static bool stands(const struct call *call)
 	return hooks->stands && hooks->stands(call->actor->process.pid, (uint32_t)call->tid, hooks->userdata);
 }
 
-static int stop_other(struct crowd *crowd, pid_t tid)
+static struct call call_of_other(const struct crowd *crowd, const struct other *other, uint64_t deadline)
 {
-	struct call other = *crowd->call;
+	struct call call = *crowd->call;
+
+	call.tid = other->tid;
+	call.deadline = deadline;
+	return call;
+}
+
+static int interrupt_other(const struct crowd *crowd, struct other *other)
+{
+	struct call call = call_of_other(crowd, other, 0);
+	int error;
+
+	if (sleeps_in_call((pid_t)call.actor->process.pid, call.tid))
+		return 0;
+	error = trace(PTRACE_SEIZE, &call, 0, NULL);
+	if (!error)
+		error = trace(PTRACE_INTERRUPT, &call, 0, NULL);
+	other->coming = !error;
+	return error == -ESRCH ? 0 : error;
+}
+
+static int await_other(struct crowd *crowd, const struct other *other, uint64_t deadline)
+{
+	struct call call = call_of_other(crowd, other, deadline);
 	int status, error;
 
-	other.tid = tid;
-	other.deadline = now_ns() + LIMIT_NS / 4;
-	if (sleeps_in_call((pid_t)other.actor->process.pid, tid))
+	if (!other->coming)
 		return 0;
-	error = trace(PTRACE_SEIZE, &other, 0, NULL);
-	if (!error)
-		error = trace(PTRACE_INTERRUPT, &other, 0, NULL);
-	if (!error)
-		error = next_stop(&other, &status);
-	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)other.actor->process.pid, tid))
+	error = next_stop(&call, &status);
+	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)call.actor->process.pid, call.tid))
 		return 0;
-	if (!error && stands(&other))
+	if (!error && stands(&call))
 		crowd->standing = true;
 	return error == -ESRCH ? 0 : error;
+}
+
+/* All that are new are told to stop before the first is waited for: on a busy machine each takes its turn of a CPU. */
+static int stop_others(struct crowd *crowd, size_t from)
+{
+	uint64_t deadline;
+	int error = 0;
+
+	for (size_t i = from; i < crowd->count && !error; i++)
+		error = interrupt_other(crowd, &crowd->others[i]);
+	deadline = now_ns() + LIMIT_NS / 4 + (crowd->count - from) * PER_THREAD_NS;
+	for (size_t i = from; i < crowd->count && !error; i++)
+		error = await_other(crowd, &crowd->others[i], deadline);
+	return error;
 }
 
 /* One look at the list of threads. Returns how many were new, or a negative errno. */
 static int stop_new_threads(struct crowd *crowd)
 {
+	size_t from = crowd->count;
 	struct dirent *entry;
 	char path[32];
-	int found = 0, error = 0;
+	int error = 0;
 	DIR *tasks;
 
 	snprintf(path, sizeof(path), "/proc/%u/task", crowd->call->actor->process.pid);
 	tasks = opendir(path);
 	while (tasks && !error && (entry = readdir(tasks))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10), *tids;
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (tid <= 0 || is_in_crowd(crowd, tid))
-			continue;
-		tids = reallocarray(crowd->tids, crowd->count + 1, sizeof(*tids));
-		if (!tids) {
-			error = -ENOMEM;
-			break;
-		}
-		crowd->tids = tids;
-		crowd->tids[crowd->count++] = tid;
-		found++;
-		error = stop_other(crowd, tid);
+		if (tid > 0 && !is_in_crowd(crowd, tid))
+			error = add_to_crowd(crowd, tid);
 	}
 	if (tasks)
 		closedir(tasks);
-	return error ? error : found;
+	if (!error)
+		error = stop_others(crowd, from);
+	return error ? error : (int)(crowd->count - from);
 }
 
 /*
@@ -367,7 +409,7 @@ static bool others_stand(const struct call *call)
 	if (found)
 		log_warning("process %u: not all of its threads could be stopped: %s", call->actor->process.pid,
 			    strerror(found < 0 ? -found : EAGAIN));
-	free(crowd.tids);
+	free(crowd.others);
 	return crowd.standing;
 }
 
@@ -458,6 +500,7 @@ static void refuse_job(struct job *job)
 	job->error = stop(call);
 	/* First: while it runs it takes the stop that another thread's probe sent to the process for its own. */
 	others = others_stand(call);
+	call->deadline = now_ns() + LIMIT_NS; /* for what the one thread does from here */
 	if (hooks->loosen)
 		hooks->loosen(&call->actor->process, hooks->userdata);
 	if (!job->error)
