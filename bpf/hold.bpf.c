@@ -279,6 +279,12 @@ __noinline int held_settle(void)
 	return !bpf_map_delete_elem(&helds, &key);
 }
 
+/* Is this thread (its process in the upper half) held? Returns 0 or 1. */
+__noinline int held_is(__u64 key)
+{
+	return bpf_map_lookup_elem(&helds, &key) != NULL;
+}
+
 /* The current thread ends: nothing of it is held any more. */
 __noinline int held_end(void)
 {

@@ -2,7 +2,8 @@
 /*
  * The guard guards itself, on the lsm tier: a member of a session, root or not, may not signal or trace the daemon,
  * take hold of BPF objects that it did not make, unmount the file system of the pins, or write into, remove or rename
- * the daemon's own files. Whatever the policy says; each attempt is told of.
+ * the daemon's own files. Whatever the policy says; each attempt is told of. So is a SIGCONT to what is held, which may
+ * be a program's way of ending another (timeout(1) sends one behind its SIGTERM): that passes, and the hold stays.
  */
 #include "reprieve.bpf.h"
 
@@ -40,6 +41,8 @@ int BPF_PROG(protect_kill, struct task_struct *task, struct kernel_siginfo *info
 {
 	if (ret)
 		return -EPERM;
+	if (signal == SIGCONT && is_member() && held_is((__u64)task->tgid << 32 | task->pid))
+		tell(TAMPER_WAKE, task->tgid);
 	if (!signal || (__u32)task->tgid != settings.guard_pid || !is_member())
 		return 0;
 	tell(TAMPER_SIGNAL, signal);

@@ -187,6 +187,7 @@ int op_hold(__u32 slot);
 int op_stop(__u32 slot);
 int held_restore(__u32 slot);
 int held_end(void);
+int held_is(__u64 key);
 int held_put(__u32 slot);
 int held_settle(void);
 

@@ -707,11 +707,12 @@ static void add_own(const char *path, struct file_id *files, size_t *count)
 static void protect_own(struct engine *engine)
 {
 	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
-	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 3];
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 4];
 	size_t count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
 		add_own(paths[i], files, &count);
+	add_own(engine->options.pins, files, &count);
 	add_own(engine->options.policy_path, files, &count);
 	add_own(engine->options.journal, files, &count);
 	add_own(engine->options.journal_key, files, &count);

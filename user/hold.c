@@ -341,6 +341,14 @@ struct hold *holds_find(struct holds *holds, uint32_t number)
 	return NULL;
 }
 
+struct hold *holds_of_process(struct holds *holds, uint32_t pid)
+{
+	for (struct hold *hold = holds->first; hold; hold = hold->next)
+		if (hold->state == HOLD_OPEN && hold->process->id.pid == pid)
+			return hold;
+	return NULL;
+}
+
 static int copy_terms(const struct hold_terms *terms, struct hold *hold)
 {
 	hold->terms = *terms;

@@ -277,6 +277,19 @@ void pipeline_hold_begun(struct pipeline *pipeline, struct hold *hold, uint64_t 
 		pipeline->actions.weigh(hold, pipeline->actions.userdata);
 }
 
+void pipeline_hold_woken(struct pipeline *pipeline, const struct event *event)
+{
+	struct hold *hold = holds_of_process(pipeline->holds, (uint32_t)event->tamper.detail);
+	json_t *fields = hold && !hold->woken ? hold_json(hold, &pipeline->writer.clock, event->head.time) : NULL;
+
+	if (!fields)
+		return;
+	hold->woken = true;
+	json_object_set_new(fields, "change", json_string("woken"));
+	json_object_set_new(fields, "by", json_pack("{s:I}", "pid", (json_int_t)event->tamper.actor.process.pid));
+	give_out_object(pipeline, "hold", fields, hold->process->session, (int)hold->op, event->head.time);
+}
+
 enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)
 {
 	const struct actor *actor = event_actor(event);

@@ -3,6 +3,7 @@
 #include "live.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -152,6 +153,35 @@ static void run_kept(struct live *live)
 	outcome = finish(other, after);
 	check(strstr(outcome.output, "rm 0") && !exists(path_of(live, "kept/b")), "guarded after release: %s",
 	      outcome.output);
+}
+
+/* One daemon ends as it is told to, the next begins: what a rule denies is denied all the time. */
+static void run_restart(struct live *live)
+{
+	struct guard_daemon daemon = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	if (!on_lsm(live, "unlink") && kernel_before(5, 15))
+		skip("probes in libc cannot be kept beyond their daemon before 5.15");
+	make_file(path_of(live, "kept/a"), "a");
+	keeping_daemon(live, &daemon, "0", "deny");
+	pid = session_of(live, &daemon,
+			 "n=0; while [ ! -e end ]; do rm -f kept/a 2>&- && echo gone; n=$((n + 1)); : > up; done; echo tried $n",
+			 &output);
+	wait_for(path_of(live, "up"));
+	for (int i = 1; i <= 2; i++) {
+		daemon_stop(&daemon);
+		keeping_daemon(live, &daemon, text("%d", i), "deny");
+	}
+	make_file(path_of(live, "end"), "");
+	outcome = finish(pid, output);
+	check(exists(path_of(live, "kept/a")) && !strstr(outcome.output, "gone") && strstr(outcome.output, "tried "),
+	      "%s", outcome.output);
+	daemon_stop(&daemon);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
 }
 
 static json_t *pending_of(struct live *live, const struct guard_daemon *daemon)
@@ -418,6 +448,53 @@ static int act_tamper(int argc, char **argv)
 	return kill(daemon, 0) ? 1 : 0;
 }
 
+/* pins DIR: neither what lies there, nor the directory */
+static int act_pins(int argc, char **argv)
+{
+	char name[PATH_MAX];
+	struct dirent *entry;
+	DIR *pins = argc > 1 ? opendir(argv[1]) : NULL;
+	int tried = 0;
+
+	while (pins && (entry = readdir(pins))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", argv[1], entry->d_name);
+		if (!unlink(name) || !rename(name, text("%s.x", name)))
+			return printf("not refused: %s\n", name), 1;
+		tried++;
+	}
+	if (!rename(argv[1], text("%s-x", argv[1])) || !rmdir(argv[1]))
+		return printf("not refused: %s\n", argv[1]), 1;
+	return tried > 20 ? 0 : 2;
+}
+
+/* What a daemon keeps in the kernel stays; and guards, once that is gone. */
+static void run_pins(struct live *live)
+{
+	struct guard_daemon daemon = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	make_file(path_of(live, "kept/a"), "a");
+	keeping_daemon(live, &daemon, "first", "deny");
+	pid = session_of(
+		live, &daemon,
+		text("%s --act pins %s && : > up && while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
+		     live->self, pins_of(live)),
+		&output);
+	for (int i = 0; i < TRIES && !exists(path_of(live, "up")) && state_of(pid) != 'Z'; i++)
+		usleep(50000);
+	lose_daemon(&daemon);
+	make_file(path_of(live, "go"), "");
+	outcome = finish(pid, output);
+	check(strstr(outcome.output, "rm 1") && exists(path_of(live, "kept/a")), "%s", outcome.output);
+	check(exists(path_of(live, "up")), "the pins: %s", outcome.output);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+}
+
 static void run_tamper(struct live *live)
 {
 	json_t *all, *before = daemon_ask(live, &live->daemon, "status");
@@ -443,16 +520,18 @@ static void run_tamper(struct live *live)
 	check(denials >= 7, "%zu denials for the guard's own files, not 7", denials);
 }
 
-const struct actor own_actors[] = {{"tamper", act_tamper}, {"connect", act_connect}, {}};
+const struct actor own_actors[] = {{"tamper", act_tamper}, {"connect", act_connect}, {"pins", act_pins}, {}};
 
 const struct row own_rows[] = {
 	{"own-kept", 0, run_kept, NULL},
 	{"own-held", NEEDS_STOPS, run_held, NULL},
+	{"own-restart", NEEDS_STOPS, run_restart, NULL},
 	/* Of statements alone: programs run on while they are looked through, up to their connect. */
 	{"own-connecting", NEEDS_DAEMON, run_connecting, "op: [sql], sql: [drop], action: alert"},
 	{"own-mapping", NEEDS_UPROBE, run_connecting, "op: [delete], path: [/none/**], action: deny"},
 	{"own-frozen-kept", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_kept, NULL},
 	{"own-frozen-lost", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_lost, NULL},
+	{"own-pins", NEEDS_DAEMON | NEEDS_LSM, run_pins, NULL},
 	{"own-tampering", NEEDS_DAEMON | NEEDS_LSM, run_tamper, NULL},
 	{},
 };
