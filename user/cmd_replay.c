@@ -89,14 +89,6 @@ struct run {
 	uint64_t began; /* monotonic nanoseconds */
 };
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* --- progress and pace --- */
 
 static void clear_progress(struct run *run)

@@ -47,14 +47,6 @@ struct screen {
 	uint64_t tried; /* when a connection was tried last */
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NSEC_PER_MSEC;
-}
-
 static long long number_of(const json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));
@@ -83,7 +75,7 @@ static void disconnect(struct screen *screen, const char *why)
 {
 	control_stream_free(screen->stream);
 	screen->stream = NULL;
-	screen->tried = now_ms();
+	screen->tried = monotonic_ms();
 	tell(screen, true, "no connection to the daemon: %s; trying again", why);
 }
 
@@ -93,7 +85,7 @@ static int connect_stream(struct screen *screen, struct control_error *error)
 	int failed = control_open_stream(screen->socket, json_pack("{s:s, s:s}", "command", "watch", "verdict", "hold"),
 					 error, &screen->stream);
 
-	screen->tried = now_ms();
+	screen->tried = monotonic_ms();
 	screen->stale = true;
 	return failed;
 }
@@ -134,7 +126,7 @@ static void fetch(struct screen *screen)
 	int failed = control_call(screen->socket, json_pack("{s:s}", "command", "pending"), &error, &result);
 
 	screen->stale = false;
-	screen->fetched = now_ms();
+	screen->fetched = monotonic_ms();
 	if (failed) {
 		disconnect(screen, error.text[0] ? error.text : strerror(-failed));
 		return;
@@ -490,9 +482,9 @@ static void refresh_state(struct screen *screen)
 
 	if (screen->stream)
 		read_stream(screen);
-	if (!screen->stream && now_ms() - screen->tried >= RECONNECT_MS && !connect_stream(screen, &error))
+	if (!screen->stream && monotonic_ms() - screen->tried >= RECONNECT_MS && !connect_stream(screen, &error))
 		tell(screen, false, "connected again");
-	if (screen->stream && (screen->stale || now_ms() - screen->fetched >= POLL_MS))
+	if (screen->stream && (screen->stale || monotonic_ms() - screen->fetched >= POLL_MS))
 		fetch(screen);
 }
 

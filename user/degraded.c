@@ -17,7 +17,7 @@ static const char *const shortfall_texts[FALL_COUNT] = {
 	[FALLS_LATE] = "comes too late for the first one of a thread: it completes before the process dies",
 	[FALLS_TO_ALERT] = "cannot be given: it is reported as an alert, and goes on",
 	[FALLS_BESIDE_LIBC] =
-		"reaches calls through a shared libc: those of static programs and of programs that make system "
+		"reaches calls through a libc with symbols: those of other static programs and of programs that make system "
 		"calls themselves, and files emptied by opening them, are reported as an alert, and go on",
 	[FALLS_UNSEEN] = "cannot be given: the operation is not seen on this kernel",
 };

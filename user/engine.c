@@ -54,14 +54,6 @@ struct engine {
 	uint32_t generation;
 };
 
-static uint64_t now_ns(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static struct clock current_clock(void)
 {
 	return (struct clock){(int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME))};
@@ -273,11 +265,11 @@ static int act_cgroup_path(uint64_t cgroup, char **ret_path, void *userdata)
 	return error;
 }
 
-static void act_decided(const struct event *event, const struct pipeline_outcome *outcome, void *userdata)
+static void act_judged(const struct pipeline_judgement *judgement, void *userdata)
 {
 	struct engine *engine = userdata;
 
-	if (journal_put_outcome(engine->journal, event, outcome))
+	if (journal_put_judgement(engine->journal, judgement))
 		engine->journal_urgent = true;
 }
 
@@ -927,7 +919,7 @@ static int open_pipeline(struct engine *engine)
 					   .read_connection = act_read_connection,
 					   .cgroup_path = act_cgroup_path,
 					   .session_begun = act_session_begun,
-					   .decided = act_decided,
+					   .judged = act_judged,
 					   .hold_changed = act_hold_changed,
 					   .session_ended = act_session_ended,
 					   .publish = act_publish,

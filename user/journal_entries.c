@@ -171,37 +171,39 @@ static void add_sql(struct journal *journal, const struct event *event, const st
 }
 
 /* A record alone tells of an operation that nothing came of but what the kernel decided. */
-static bool is_told_by_record(const struct event *event, const struct pipeline_outcome *outcome)
+static bool is_told_by_record(const struct pipeline_judgement *judgement)
 {
+	const struct event *event = judgement->event;
 	struct record_op recorded;
 
-	if (event->head.kind != RECORD_OP || outcome->hold)
+	if (event->head.kind != RECORD_OP || judgement->question)
 		return false;
 	memcpy(&recorded, event->bytes, MIN((size_t)event->head.fixed, sizeof(recorded)));
 	if (event->head.fixed < offsetof(struct record_op, agent))
 		return false;
-	return recorded.verdict == outcome->decision.verdict && recorded.rule == outcome->decision.rule &&
+	return recorded.verdict == judgement->decision.verdict && recorded.rule == judgement->decision.rule &&
 	       recorded.flags == event->op.flags;
 }
 
-bool journal_put_outcome(struct journal *journal, const struct event *event, const struct pipeline_outcome *outcome)
+bool journal_put_judgement(struct journal *journal, const struct pipeline_judgement *judgement)
 {
-	bool urgent = outcome->decision.verdict >= VERDICT_HOLD;
+	bool urgent = judgement->decision.verdict >= VERDICT_HOLD;
+	const struct event *event = judgement->event;
 
-	if (!journal || is_told_by_record(event, outcome))
+	if (!journal || is_told_by_record(judgement))
 		return urgent;
 	journal_begin(journal, JOURNAL_VERDICT, event->head.kind == RECORD_SQL ? redacted(journal) : 0,
 		      event->head.time);
-	journal_add_number(journal, JOURNAL_TAG_VERDICT, outcome->decision.verdict);
-	journal_add_number(journal, JOURNAL_TAG_RULE, outcome->decision.rule);
-	add_text(journal, JOURNAL_TAG_RULE_NAME, outcome->rule);
+	journal_add_number(journal, JOURNAL_TAG_VERDICT, judgement->decision.verdict);
+	journal_add_number(journal, JOURNAL_TAG_RULE, judgement->decision.rule);
+	add_text(journal, JOURNAL_TAG_RULE_NAME, judgement->rule);
 	journal_add_number(journal, JOURNAL_TAG_FLAGS, event_op_flags(event));
 	if (event->head.kind == RECORD_OP && event->op.flags & OP_RESULT_KNOWN)
 		journal_add_number(journal, JOURNAL_TAG_RESULT, (uint64_t)event->op.result);
-	if (outcome->hold)
-		journal_add_number(journal, JOURNAL_TAG_HOLD, outcome->hold->number);
-	if (outcome->sql)
-		add_sql(journal, event, outcome->sql);
+	if (judgement->question)
+		journal_add_number(journal, JOURNAL_TAG_HOLD, judgement->question->number);
+	if (judgement->sql)
+		add_sql(journal, event, judgement->sql);
 	journal_end(journal);
 	return urgent;
 }

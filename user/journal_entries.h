@@ -22,8 +22,8 @@ void journal_put_policy(struct journal *journal, const struct policy *policy, co
 			bool observe, uint16_t flags, uint64_t time);
 void journal_put_clock(struct journal *journal, int64_t boot_to_real_ns, uint16_t flags, uint64_t time);
 
-/* Where the outcome is more than the record says. True: it is one that should be on disk at once. */
-bool journal_put_outcome(struct journal *journal, const struct event *event, const struct pipeline_outcome *outcome);
+/* Where it is more than the record says. True: it is one that should be on disk at once. */
+bool journal_put_judgement(struct journal *journal, const struct pipeline_judgement *judgement);
 void journal_put_hold(struct journal *journal, const struct hold *hold, const char *change, uint16_t flags,
 		      uint64_t time);
 void journal_put_cgroup(struct journal *journal, uint64_t cgroup, const char *path, uint64_t time);

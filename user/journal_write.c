@@ -64,14 +64,6 @@ struct journal {
 	bool redact; /* written under the lock, read by the pipeline's thread, which alone sets limits */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* --- chunks --- */
 
 static void chunk_free(struct chunk *chunk)
@@ -274,7 +266,7 @@ static bool queue_chunk(struct journal *journal, struct chunk *chunk)
 	if (journal->waiting + chunk->data.length > journal->memory)
 		return false;
 	if (!journal->queue.first)
-		journal->queued_since = now_ns();
+		journal->queued_since = monotonic_ns();
 	chunks_add(&journal->queue, chunk);
 	journal->queued += chunk->data.length;
 	journal->waiting += chunk->data.length;
@@ -408,7 +400,7 @@ static void committed(struct journal *journal)
 	size_t bytes = 0;
 
 	chunks_free(&journal->written, &bytes);
-	journal->oldest = journal->pending.first ? now_ns() : 0;
+	journal->oldest = journal->pending.first ? monotonic_ns() : 0;
 	pthread_mutex_lock(&journal->lock);
 	journal->waiting -= bytes;
 	journal->state.committed = journal->state.items;
@@ -464,7 +456,7 @@ static int open_segment(struct journal *journal)
 	if (error)
 		return error;
 	trim(journal, limits.cap);
-	journal->next_head = now_ns() + HEAD_EVERY;
+	journal->next_head = monotonic_ns() + HEAD_EVERY;
 	return journal_segment_head(&journal->segment, "kept", lost_of(journal));
 }
 
@@ -508,7 +500,7 @@ static int write_pending(struct journal *journal, uint64_t window)
 		journal->pending.first->rotate = false;
 		error = write_block(journal);
 		/* In a flood there is always more to write: the window is kept all the same. */
-		if (!error && now_ns() >= journal->oldest + window)
+		if (!error && monotonic_ns() >= journal->oldest + window)
 			error = commit(journal);
 		if (error)
 			return error;
@@ -521,7 +513,7 @@ static int write_head(struct journal *journal)
 {
 	int error;
 
-	journal->next_head = now_ns() + HEAD_EVERY;
+	journal->next_head = monotonic_ns() + HEAD_EVERY;
 	if (journal->segment.fd < 0 || !journal->segment.head_due)
 		return 0;
 	error = journal_segment_head(&journal->segment, "tick", lost_of(journal));
@@ -564,7 +556,7 @@ static void give_up_segment(struct journal *journal, int error)
 	chunks_move(&journal->written, &journal->pending);
 	journal->pending = journal->written;
 	journal->written = (struct chunks){};
-	journal->next_try = now_ns() + RETRY_NS;
+	journal->next_try = monotonic_ns() + RETRY_NS;
 }
 
 /* With the lock held: when there is something to do next, monotonic. 0: now. */
@@ -588,7 +580,7 @@ static uint64_t next_work(const struct journal *journal)
 static void wait_for_work(struct journal *journal)
 {
 	for (;;) {
-		uint64_t next = next_work(journal), now = now_ns();
+		uint64_t next = next_work(journal), now = monotonic_ns();
 		struct timespec time = {.tv_sec = (time_t)(next / NSEC_PER_SEC),
 					.tv_nsec = (long)(next % NSEC_PER_SEC)};
 
@@ -621,7 +613,7 @@ static int do_turn(struct journal *journal, const struct turn *turn)
 	uint64_t now;
 	int error = write_pending(journal, turn->window);
 
-	now = now_ns();
+	now = monotonic_ns();
 	if (!error && journal->written.first && (turn->urgent || turn->stop || now >= journal->oldest + turn->window))
 		error = commit(journal);
 	if (!error && now >= journal->next_head)
@@ -659,7 +651,7 @@ static void *run(void *userdata)
 	struct turn turn = {};
 	int error = 0;
 
-	while (!turn.stop || (error && now_ns() < journal->stop_at)) {
+	while (!turn.stop || (error && monotonic_ns() < journal->stop_at)) {
 		pthread_mutex_lock(&journal->lock);
 		wait_for_work(journal);
 		turn = take_turn(journal);
@@ -746,7 +738,7 @@ static int journal_start(struct journal *journal, const struct journal_options *
 	pthread_condattr_destroy(&attributes);
 	apply_limits(journal, &options->limits);
 	journal->memory = options->memory ? options->memory : JOURNAL_MEMORY_DEFAULT;
-	journal->next_head = now_ns() + HEAD_EVERY;
+	journal->next_head = monotonic_ns() + HEAD_EVERY;
 	error = journal_segment_start(&journal->segment, options->directory, options->key, ret_what);
 	if (error)
 		return error;
@@ -804,7 +796,7 @@ void journal_free(struct journal *journal)
 	journal_push(journal, false);
 	pthread_mutex_lock(&journal->lock);
 	journal->stop = true;
-	journal->stop_at = now_ns() + GRACE_NS;
+	journal->stop_at = monotonic_ns() + GRACE_NS;
 	pthread_cond_signal(&journal->changed);
 	pthread_mutex_unlock(&journal->lock);
 	pthread_join(journal->thread, NULL);

@@ -138,8 +138,8 @@ _Static_assert(ARRAY_SIZE(syscall_rows) <= RESULT_LINKS, "an exit each");
 
 #define SIGNAL_NOTE "the call under way completes; not 32-bit programs, not io_uring; symlinks in names not resolved"
 
-#define LIBC_NOTE                                                                                                         \
-	"only calls through a shared libc; static programs, programs that make system calls themselves, 32-bit programs " \
+#define LIBC_NOTE                                                                                                                     \
+	"only calls through a libc with symbols; other static programs, programs that make system calls themselves, 32-bit programs " \
 	"and io_uring are not stopped; somebody else's SIGCONT ends a hold; symlinks in names not resolved"
 
 /* The tiers of an operation, strongest first. */

@@ -208,7 +208,8 @@ static uint32_t hold_number(const struct event *event, const struct hold *hold)
 	return event->head.kind == RECORD_OP ? event->op.hold : 0;
 }
 
-static void tell_judged(struct pipeline *pipeline, const struct event *event, const struct telling *telling)
+static void tell_judged(struct pipeline *pipeline, const struct event *event, const struct telling *telling,
+			const char *rule)
 {
 	struct pipeline_judgement judgement = {.event = event,
 					       .process = telling->process,
@@ -217,20 +218,13 @@ static void tell_judged(struct pipeline *pipeline, const struct event *event, co
 					       .here = telling->here,
 					       .compared = telling->compared,
 					       .decision = telling->decision,
+					       .rule = rule,
 					       .sql = telling->sql,
+					       .question = telling->hold,
 					       .hold = hold_number(event, telling->hold)};
 
 	if (pipeline->actions.judged)
 		pipeline->actions.judged(&judgement, pipeline->actions.userdata);
-}
-
-static void pass_outcome(struct pipeline *pipeline, const struct event *event, const struct telling *telling,
-			 const char *rule)
-{
-	struct pipeline_outcome outcome = {telling->decision, rule, telling->hold, telling->sql};
-
-	if (pipeline->actions.decided)
-		pipeline->actions.decided(event, &outcome, pipeline->actions.userdata);
 }
 
 /* Counts an operation, renders it and gives it out. */
@@ -253,8 +247,7 @@ static int tell_op(struct pipeline *pipeline, const struct event *event, const s
 	if (telling->policy && report.verdict > VERDICT_ALLOW)
 		report.message = policy_rule_message(telling->policy, telling->decision.rule);
 	count_op(pipeline, event, session, report.verdict);
-	tell_judged(pipeline, event, telling);
-	pass_outcome(pipeline, event, telling, report.rule);
+	tell_judged(pipeline, event, telling, report.rule);
 	if (!telling->begun && !is_wanted(pipeline, event_op(event), report.verdict)) {
 		event_writer_skip(&pipeline->writer);
 		return 0;

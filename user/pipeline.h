@@ -18,7 +18,10 @@
 
 struct pipeline;
 
-/* What became of one operation: for who keeps it, and for who compares it with what was kept. */
+/*
+ * What became of one operation: for who keeps it, and for who compares it with what was kept. Pointers are good for the
+ * length of a call.
+ */
 struct pipeline_judgement {
 	const struct event *event; /* RECORD_OP or RECORD_SQL; its flags tell what was done, too */
 	const struct process *process; /* NULL: not known */
@@ -27,16 +30,10 @@ struct pipeline_judgement {
 	struct decision here; /* the same facts judged here: the kernel's decision unless there is a defect */
 	bool compared; /* false: the policy at hand did not decide, `here` says nothing */
 	struct decision decision; /* that stands: with all that userspace has learned, and could do */
+	const char *rule; /* whose decision that is; NULL: the default's, or the rule is not known */
 	const struct event_sql *sql; /* RECORD_SQL; else NULL */
-	uint32_t hold; /* number of the question; 0: none */
-};
-
-/* What was decided on an operation; pointers are good for the length of a call. */
-struct pipeline_outcome {
-	struct decision decision; /* that stands */
-	const char *rule; /* NULL: the default decided, or the rule is not known */
-	const struct hold *hold; /* that it stands stopped for; NULL: for none */
-	const struct event_sql *sql; /* RECORD_SQL */
+	const struct hold *question; /* that it stands stopped for; NULL: for none */
+	uint32_t hold; /* number of the question, or of the one that it ends; 0: none */
 };
 
 struct pipeline_actions {
@@ -67,8 +64,6 @@ struct pipeline_actions {
 	void (*read_connection)(const struct record_sql *record, struct connection *ret_connection, void *userdata);
 	/* Path of a cgroup by its id, malloc'ed. Negative errno: it is gone. */
 	int (*cgroup_path)(uint64_t cgroup, char **ret_path, void *userdata);
-	/* An operation has been decided on, and what was to be done about it is done: the event's flags tell. */
-	void (*decided)(const struct event *event, const struct pipeline_outcome *outcome, void *userdata);
 	/* A question was opened, weighed ("stake"), timed out or closed: `change` in one word. */
 	void (*hold_changed)(const struct hold *hold, const char *change, uint64_t now, void *userdata);
 	/* A session has begun; has ended. */
@@ -79,7 +74,8 @@ struct pipeline_actions {
 			void *userdata);
 	/* Does anybody read what is published? NULL: always. */
 	bool (*has_readers)(void *userdata);
-	/* Each operation, once it is decided and before its event is given out. */
+	/* Each operation, once it is decided, and done what was to be done about it (the event's flags tell), and before
+	 * its event is given out. */
 	void (*judged)(const struct pipeline_judgement *judgement, void *userdata);
 	/*
 	 * What a statement does, where that is on record and cannot be found out again: the text was masked, the parser

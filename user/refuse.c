@@ -46,14 +46,6 @@ struct call {
 	bool masked;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 static int trace(int request, const struct call *call, uint64_t address, const void *data)
 {
 	return ptrace(request, call->tid, (void *)(uintptr_t)address, (void *)data) < 0 ? -errno : 0;
@@ -80,7 +72,7 @@ static int next_stop(const struct call *call, int *ret_status)
 			return thread_ended(call);
 		if (info.si_pid)
 			return waitpid(call->tid, ret_status, __WALL | WNOHANG) == call->tid ? 0 : -ESRCH;
-		if (now_ns() >= call->deadline)
+		if (monotonic_ns() >= call->deadline)
 			return -ETIMEDOUT;
 		if (i < 4)
 			sched_yield();
@@ -365,7 +357,7 @@ static int stop_others(struct crowd *crowd, size_t from)
 
 	for (size_t i = from; i < crowd->count && !error; i++)
 		error = interrupt_other(crowd, &crowd->others[i]);
-	deadline = now_ns() + LIMIT_NS / 4 + (crowd->count - from) * PER_THREAD_NS;
+	deadline = monotonic_ns() + LIMIT_NS / 4 + (crowd->count - from) * PER_THREAD_NS;
 	for (size_t i = from; i < crowd->count && !error; i++)
 		error = await_other(crowd, &crowd->others[i], deadline);
 	return error;
@@ -441,7 +433,7 @@ static void give_up(struct call *call)
 	int status;
 
 	action_signal(&call->actor->process, SIGKILL);
-	call->deadline = now_ns() + LIMIT_NS;
+	call->deadline = monotonic_ns() + LIMIT_NS;
 	next_stop(call, &status);
 }
 
@@ -500,7 +492,7 @@ static void refuse_job(struct job *job)
 	job->error = stop(call);
 	/* First: while it runs it takes the stop that another thread's probe sent to the process for its own. */
 	others = others_stand(call);
-	call->deadline = now_ns() + LIMIT_NS; /* for what the one thread does from here */
+	call->deadline = monotonic_ns() + LIMIT_NS; /* for what the one thread does from here */
 	if (hooks->loosen)
 		hooks->loosen(&call->actor->process, hooks->userdata);
 	if (!job->error)
@@ -550,7 +542,7 @@ static struct call call_of(const struct actor *actor, const struct call_hooks *h
 {
 	return (struct call){.actor = actor,
 			     .tid = (pid_t)actor->tid,
-			     .deadline = now_ns() + LIMIT_NS,
+			     .deadline = monotonic_ns() + LIMIT_NS,
 			     .hooks = hooks ? hooks : &no_hooks};
 }
 

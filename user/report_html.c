@@ -5,19 +5,12 @@
 #include <openssl/evp.h>
 #include <time.h>
 
+#include "embed.h"
 #include "opts.h"
 
 #define FOLDED_BYTES 220
 
 extern const char report_css[], report_css_end[], report_js[], report_js_end[];
-
-#define EMBED(symbol, file)                                   \
-	__asm__(".pushsection .rodata\n"                      \
-		".global " #symbol "\n" #symbol ":\n"         \
-		".incbin \"" file "\"\n"                      \
-		".global " #symbol "_end\n" #symbol "_end:\n" \
-		".byte 0\n"                                   \
-		".popsection\n")
 
 EMBED(report_css, "report.css");
 EMBED(report_js, "report.js");

@@ -31,19 +31,11 @@ static bool read_line(const char *path, char *text, size_t bytes)
 	return true;
 }
 
-static int64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return now.tv_sec * (int64_t)NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* NULL: it is; else why there is no looking. */
 static const char *why_not(const struct report *report, const struct report_facts *facts)
 {
 	char boot[64], host[256] = "";
-	int64_t booted = now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME);
+	int64_t booted = (int64_t)(now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME));
 
 	if (!report->lost_rows.count)
 		return "no file was lost";
@@ -258,7 +250,7 @@ void report_look_around(struct report *report, const struct report_facts *facts)
 	DIR *proc = reason ? NULL : opendir("/proc");
 	struct dirent *entry;
 
-	report->look.time = now_ns(CLOCK_REALTIME);
+	report->look.time = (int64_t)now_ns(CLOCK_REALTIME);
 	if (!proc) {
 		report->look.why_not = report_copy_text(report, reason ? reason : "/proc cannot be read");
 		return;

@@ -17,18 +17,10 @@ struct sink_queue {
 	struct sink_event *first, **last;
 	size_t events, bytes;
 	uint64_t sent, lost;
-	uint64_t end; /* milliseconds, as now_ms() counts; 0: not asked to end */
+	uint64_t end; /* milliseconds, as monotonic_ms() counts; 0: not asked to end */
 	bool failing;
 	bool detached; /* the thread frees the queue */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NSEC_PER_MSEC;
-}
 
 static void queue_free(struct sink_queue *queue)
 {
@@ -65,7 +57,7 @@ static void take_off(struct sink_queue *queue, size_t count, uint64_t *counter)
 /* With the lock held: waits for a change, at most so long. */
 static void wait_ms(struct sink_queue *queue, uint64_t ms)
 {
-	uint64_t until = now_ms() + ms;
+	uint64_t until = monotonic_ms() + ms;
 	struct timespec time = {.tv_sec = (time_t)(until / 1000), .tv_nsec = (long)(until % 1000 * NSEC_PER_MSEC)};
 
 	pthread_cond_timedwait(&queue->changed, &queue->lock, &time);
@@ -74,13 +66,13 @@ static void wait_ms(struct sink_queue *queue, uint64_t ms)
 /* With the lock held: until the next attempt, or until the end. */
 static void back_off(struct sink_queue *queue, uint64_t ms)
 {
-	uint64_t until = now_ms() + ms;
+	uint64_t until = monotonic_ms() + ms;
 
-	while (!queue->end && now_ms() < until)
-		wait_ms(queue, until - now_ms());
+	while (!queue->end && monotonic_ms() < until)
+		wait_ms(queue, until - monotonic_ms());
 	/* In the time that is left at the end, a last few attempts. */
-	if (queue->end && now_ms() < queue->end)
-		wait_ms(queue, MIN(ms, queue->end - now_ms()));
+	if (queue->end && monotonic_ms() < queue->end)
+		wait_ms(queue, MIN(ms, queue->end - monotonic_ms()));
 }
 
 static void tell_failure(struct sink_queue *queue, int error)
@@ -134,7 +126,7 @@ static void *run(void *userdata)
 
 	pthread_mutex_lock(&queue->lock);
 	while (queue->first || !queue->end) {
-		if (queue->end && now_ms() >= queue->end)
+		if (queue->end && monotonic_ms() >= queue->end)
 			break;
 		if (queue->first)
 			deliver(queue, &backoff);
@@ -224,7 +216,7 @@ void sink_queue_end(struct sink_queue *queue, bool wait)
 		return;
 	pthread_mutex_lock(&queue->lock);
 	thread = queue->thread;
-	queue->end = now_ms() + GRACE_MS;
+	queue->end = monotonic_ms() + GRACE_MS;
 	queue->detached = !wait;
 	pthread_cond_signal(&queue->changed);
 	pthread_mutex_unlock(&queue->lock);
@@ -241,7 +233,7 @@ bool sink_queue_is_over(struct sink_queue *queue)
 	bool over;
 
 	pthread_mutex_lock(&queue->lock);
-	over = queue->end && now_ms() >= queue->end;
+	over = queue->end && monotonic_ms() >= queue->end;
 	pthread_mutex_unlock(&queue->lock);
 	return over;
 }

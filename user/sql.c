@@ -57,7 +57,7 @@ struct sql_classifier {
 	int pidfd; /* of it: a number may be used again once somebody else has reaped the child */
 	int socket; /* -1 while there is no child */
 	uint32_t number; /* of the last request */
-	uint64_t started; /* when it was sent, now_ms() */
+	uint64_t started; /* when it was sent, monotonic_ms() */
 	uint64_t cpu_started; /* child_cpu_ms() then */
 	uint64_t restarts;
 	char names[TABLE_BYTES_MAX];
@@ -70,14 +70,6 @@ static const char *const trust_names[SQL_TRUST_COUNT] = {
 const char *sql_trust_name(unsigned int trust)
 {
 	return trust < ARRAY_SIZE(trust_names) ? trust_names[trust] : "?";
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + now.tv_nsec / NSEC_PER_MSEC;
 }
 
 /* CPU time that the child has used so far, in milliseconds; 0 where that cannot be told. */
@@ -94,7 +86,7 @@ static uint64_t child_cpu_ms(const struct sql_classifier *classifier)
 /* Once the time is up: has the child had its share of the CPU? On a busy machine it may not even have begun. */
 static bool may_wait(const struct sql_classifier *classifier)
 {
-	uint64_t now = now_ms();
+	uint64_t now = monotonic_ms();
 
 	if (!classifier)
 		return true;
@@ -386,7 +378,7 @@ static int ask(struct sql_classifier *classifier, const char *text, size_t lengt
 			if (error < 0)
 				return error;
 		}
-		classifier->started = now_ms();
+		classifier->started = monotonic_ms();
 		classifier->cpu_started = child_cpu_ms(classifier);
 		error = send_all(classifier, classifier->socket, &request, sizeof(request), text, length);
 		if (error < 0)

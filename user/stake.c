@@ -26,14 +26,6 @@ struct count {
 	bool recursive;
 };
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* What was left out is said, with the first reason. */
 static void leave_out(struct count *count, const char *why)
 {

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -28,6 +29,25 @@
 
 #define NSEC_PER_SEC 1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL
+
+/* Nanoseconds of a clock that this kernel has (clock_gettime(2)). */
+static inline uint64_t now_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t monotonic_ns(void)
+{
+	return now_ns(CLOCK_MONOTONIC);
+}
+
+static inline uint64_t monotonic_ms(void)
+{
+	return monotonic_ns() / NSEC_PER_MSEC;
+}
 
 static inline bool streq(const char *a, const char *b)
 {

@@ -14,22 +14,21 @@ NAME: only the cases whose name has it.
 with a /home of its own, and every process judged is in a session that a case began. Needs root.
 """
 
-import argparse
+import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import zipfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import postgres  # noqa: E402 (from this file's own directory)
-import record_agents  # noqa: E402
+import record_agents  # noqa: E402 (from this file's own directory)
+import ring  # noqa: E402
 import test_sql  # noqa: E402
-from test_sql import PYTHON, Failure, Skip, expect  # noqa: E402
+from ring import Skip, expect  # noqa: E402
+from test_sql import PYTHON  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = os.path.join(HERE, "..", "..", "user", "builtin.yaml")
@@ -640,19 +639,6 @@ def cases():
     return rows
 
 
-def run_all(options, server, scratch, chosen):
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    bench = Bench(os.path.abspath(options.reprieve), os.path.abspath(options.ask), server, scratch, options.action,
-                  options.record)
-    try:
-        for name, function in chosen:
-            counts[test_sql.run_case(bench, name, function)] += 1
-            sys.stdout.flush()
-    finally:
-        bench.stop_daemons()
-    return counts
-
-
 def own_home():
     """Goes on in a mount namespace whose /home is empty and goes away with it."""
     if os.environ.get(INSIDE):
@@ -662,38 +648,20 @@ def own_home():
                dict(os.environ, **{INSIDE: "1"}))
 
 
-def main():
-    build = os.path.join(HERE, "..", "..", "build")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(build, "reprieve"))
-    parser.add_argument("--ask", default=os.path.join(build, "tests", "live", "ask_policy"))
+def add_options(parser):
+    parser.add_argument("--ask", default=os.path.join(ring.BUILD, "tests", "live", "ask_policy"))
     parser.add_argument("--action", choices=("hold", "deny"), default="hold")
     parser.add_argument("--record", metavar="DIR", help="write what the ordinary cases do there")
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not os.access(options.reprieve, os.X_OK):
-        print("skip builtin: needs root and a program at %s\n0 passed, 0 failed, %d skipped" %
-              (options.reprieve, len(chosen)))
-        return 0
-    own_home()
-    scratch = tempfile.mkdtemp(prefix="reprieve-builtin.", dir="/tmp")
-    try:
-        if postgres.bin_directory() and shutil.which("psql"):
-            with postgres.Postgres() as server:
-                counts = run_all(options, server, scratch, chosen)
-        else:
-            counts = run_all(options, None, scratch, chosen)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+
+
+@contextlib.contextmanager
+def open_bench(options, scratch):
+    with ring.server_if_there() as server:
+        bench = Bench(options.reprieve, os.path.abspath(options.ask), server, scratch, options.action, options.record)
+        with test_sql.serving(bench):
+            yield bench
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("builtin", __doc__, cases(), open_bench, add_options=add_options, prepare=own_home,
+                       run=test_sql.run_case))

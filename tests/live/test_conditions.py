@@ -9,21 +9,21 @@ status must tell of no difference between the kernel's decisions and userspace's
 comes too late for on the signal tier is allowed for. Needs root; the SQL cases need a PostgreSQL server and psql.
 """
 
-import argparse
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import postgres  # noqa: E402 (from this file's own directory)
+import ring  # noqa: E402 (from this file's own directory)
 import test_sql  # noqa: E402
-from test_sql import KILLED, PYTHON, Failure, Skip, expect  # noqa: E402
+from ring import Failure, Skip, expect  # noqa: E402
+from test_sql import KILLED, PYTHON  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RATE, PARALLEL_RATE, WINDOW = 20, 100, 4  # WINDOW: seconds
@@ -601,45 +601,11 @@ def cases():
     return rows
 
 
-def run_all(reprieve, server, scratch, chosen):
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    bench = Bench(os.path.abspath(reprieve), server, scratch)
-    try:
-        for name, function in chosen:
-            counts[test_sql.run_case(bench, name, function)] += 1
-            sys.stdout.flush()
-    finally:
-        bench.stop_daemons()
-    return counts
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not os.access(options.reprieve, os.X_OK):
-        print("skip conditions: needs root and a program at %s\n0 passed, 0 failed, %d skipped" %
-              (options.reprieve, len(chosen)))
-        return 0
-    scratch = tempfile.mkdtemp(prefix="reprieve-conditions.", dir="/tmp")
-    try:
-        if postgres.bin_directory() and shutil.which("psql"):
-            with postgres.Postgres() as server:
-                counts = run_all(options.reprieve, server, scratch, chosen)
-        else:
-            counts = run_all(options.reprieve, None, scratch, chosen)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+@contextlib.contextmanager
+def open_bench(options, scratch):
+    with ring.server_if_there() as server, test_sql.serving(Bench(options.reprieve, server, scratch)) as bench:
+        yield bench
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("conditions", __doc__, cases(), open_bench, run=test_sql.run_case))

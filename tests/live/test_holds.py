@@ -18,7 +18,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_sql  # noqa: E402 (from this file's own directory)
-from test_sql import Failure, Skip, expect  # noqa: E402
+from ring import Failure, Skip, expect  # noqa: E402
 
 PSQL_FAILED = 1
 
@@ -449,6 +449,4 @@ CASES = [
 
 
 if __name__ == "__main__":
-    test_sql.cases = lambda: CASES
-    test_sql.__doc__ = __doc__
-    sys.exit(test_sql.main())
+    sys.exit(test_sql.main("holds", __doc__, CASES))

@@ -8,23 +8,22 @@ NAME: only the cases whose name has it. The files are read by a reader of the te
 program and test do not err together. Needs root.
 """
 
-import argparse
 import glob
 import json
 import os
-import shutil
 import signal
 import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import zlib
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from test_sinks import Bench, Daemon, Skip, expect, free_port, run_case, samples, scrape, wait_for  # noqa: E402
+import ring  # noqa: E402 (from this file's own directory)
+from ring import Skip, expect  # noqa: E402
+from test_sinks import Daemon, free_port, open_bench, samples, scrape, wait_for  # noqa: E402
 
 RECORD, START, STOP, POLICY, AGENTS, SESSION = 1, 2, 3, 4, 5, 13  # enum journal_kind
 AGAIN, REDACTED = 2, 1  # enum journal_flag
@@ -249,33 +248,5 @@ CASES = [
 ]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in CASES if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not os.access(options.reprieve, os.X_OK):
-        print("skip journal: needs root and a program at %s\n0 passed, 0 failed, %d skipped" %
-              (options.reprieve, len(chosen)))
-        return 0
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    scratch = tempfile.mkdtemp(prefix="reprieve-journal.", dir="/tmp")
-    try:
-        bench = Bench(os.path.abspath(options.reprieve), scratch)
-        for name, function in chosen:
-            counts[run_case(bench, name, function)] += 1
-            sys.stdout.flush()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("journal", __doc__, CASES, open_bench))

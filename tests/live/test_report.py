@@ -8,8 +8,8 @@ NAME: only the cases whose name has it. recordings/incident.jsonl was recorded o
 SQL, names that are an attack; cases that need those take it. Needs root.
 """
 
-import argparse
 import base64
+import contextlib
 import csv
 import hashlib
 import html.parser
@@ -18,25 +18,18 @@ import json
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import ring  # noqa: E402 (from this file's own directory)
+from ring import Failure, expect  # noqa: E402
+
 INCIDENT = os.path.join(HERE, "recordings", "incident.jsonl")
-
-
-class Failure(Exception):
-    """A case did not end as it should; the message says how."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failure(message)
 
 
 def same(found, wanted, what):
@@ -625,48 +618,14 @@ def cases():
     return [(name[5:], function) for name, function in globals().items() if name.startswith("case_")]
 
 
-def run_case(bench, name, function):
-    started = time.monotonic()
+@contextlib.contextmanager
+def open_bench(options, scratch):
+    bench = Bench(options.reprieve, scratch)
     try:
-        function(bench)
-    except Failure as failure:
-        print("FAIL %s: %s" % (name, failure))
-        return "failed"
-    except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError, sqlite3.Error, csv.Error) as error:
-        print("FAIL %s: %s: %s" % (name, type(error).__name__, error))
-        return "failed"
-    print("ok   %s (%.1f s)" % (name, time.monotonic() - started))
-    return "passed"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not os.access(options.reprieve, os.X_OK):
-        print("skip report: needs root and a program at %s\n0 passed, 0 failed, %d skipped" %
-              (options.reprieve, len(chosen)))
-        return 0
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    scratch = tempfile.mkdtemp(prefix="reprieve-report.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.reprieve), scratch)
-    try:
-        for name, function in chosen:
-            counts[run_case(bench, name, function)] += 1
-            sys.stdout.flush()
+        yield bench
     finally:
         bench.done()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("report", __doc__, cases(), open_bench))

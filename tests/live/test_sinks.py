@@ -8,7 +8,7 @@ NAME: only the cases whose name has it. Receivers are real: an HTTP server of th
 port that refuses, one that takes connections and never answers, files, the journal where one runs. Needs root.
 """
 
-import argparse
+import contextlib
 import hashlib
 import hmac
 import http.server
@@ -20,7 +20,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -28,22 +27,13 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import ring  # noqa: E402 (from this file's own directory)
+from ring import Failure, Skip, expect  # noqa: E402
+
 KEY = "correct horse battery staple"
 MANY = 5000
 QUEUE = 8192  # events that a queue holds (user/sink_queue.h)
-
-
-class Failure(Exception):
-    """A case did not end as it should; the message says how."""
-
-
-class Skip(Exception):
-    """A case cannot run here; the message says why."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failure(message)
 
 
 def wait_for(condition, seconds=10):
@@ -201,11 +191,21 @@ class Bench:
         return directory
 
 
+def settled_text(path):
+    """What the file has; read once more where a write was under way, of which a reader may see the first pages only."""
+    for _ in range(20):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        if not text or text.endswith("\n"):
+            break
+        time.sleep(0.05)
+    return text
+
+
 def lines_of(path):
     events = []
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
+        text = settled_text(path)
         expect(not text or text.endswith("\n"), "%s ends within a line" % path)
         for line in text.splitlines():
             events.append(json.loads(line))
@@ -619,48 +619,11 @@ def cases():
     ]
 
 
-def run_case(bench, name, function):
-    """One line of the result: ok, FAIL or skip."""
-    try:
-        function(bench)
-    except Skip as reason:
-        print("skip %s: %s" % (name, reason))
-        return "skipped"
-    except (Failure, subprocess.SubprocessError, OSError, KeyError, TypeError, ValueError, StopIteration) as error:
-        print("FAIL %s: %s" % (name, str(error).strip() or repr(error)))
-        return "failed"
-    print("ok %s" % name)
-    return "passed"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not os.access(options.reprieve, os.X_OK):
-        print("skip sinks: needs root and a program at %s\n0 passed, 0 failed, %d skipped" %
-              (options.reprieve, len(chosen)))
-        return 0
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
+@contextlib.contextmanager
+def open_bench(options, scratch):
     os.environ.pop("REPRIEVE_TEST_KEY", None)
-    scratch = tempfile.mkdtemp(prefix="reprieve-sinks.", dir="/tmp")
-    try:
-        bench = Bench(os.path.abspath(options.reprieve), scratch)
-        for name, function in chosen:
-            counts[run_case(bench, name, function)] += 1
-            sys.stdout.flush()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+    yield Bench(options.reprieve, scratch)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("sinks", __doc__, cases(), open_bench))

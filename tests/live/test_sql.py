@@ -10,7 +10,7 @@ Needs root, a PostgreSQL server and the clients; what is missing is skipped with
 own, and every process judged is in a session that a case began.
 """
 
-import argparse
+import contextlib
 import glob
 import json
 import os
@@ -20,31 +20,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import postgres  # noqa: E402 (from this file's own directory)
+import ring  # noqa: E402
+from ring import Failure, Skip, expect  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLIENTS = os.path.join(HERE, "sql_clients")
 PYTHON = "/usr/bin/python3"  # for which the distribution packages psycopg
 KILLED = 128 + signal.SIGKILL
 TIMEOUT = 60  # seconds for one command
-
-
-class Failure(Exception):
-    """A case did not end as it should; the message says how."""
-
-
-class Skip(Exception):
-    """A case cannot run here; the message says why."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failure(message)
 
 
 # ---- one command under `reprieve run`
@@ -209,11 +197,14 @@ class Bench:
 
 
 def read_events(path):
+    """Those that are whole: of a write that spans pages a reader may see the first ones only."""
     events = []
     if not os.path.exists(path):
         return events
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                break
             try:
                 events.append(json.loads(line))
             except ValueError:
@@ -811,67 +802,33 @@ ALONE = ("kill/psql", "descendant", "copy/dlopen")
 
 
 def run_case(bench, name, function):
-    """One line of the result: ok, FAIL or skip."""
+    """Of a case that failed, the last command as well."""
     bench.last = None
     bench.alone = name.startswith(ALONE)
+    outcome = ring.run_case(bench, name, function)
+    for line in bench.last.describe() if bench.last and outcome == "failed" else []:
+        print("     " + line)
+    return outcome
+
+
+@contextlib.contextmanager
+def serving(bench):
+    """A bench whose daemons end with the cases."""
     try:
-        function(bench)
-    except Skip as reason:
-        print("skip %s: %s" % (name, reason))
-        return "skipped"
-    except (Failure, postgres.PostgresError, subprocess.SubprocessError, OSError, KeyError, TypeError) as error:
-        print("FAIL %s: %s" % (name, str(error).strip() or repr(error)))
-        for line in bench.last.describe() if bench.last else []:
-            print("     " + line)
-        return "failed"
-    print("ok %s" % name)
-    return "passed"
-
-
-def why_not(reprieve):
-    """Why nothing can run here, or None."""
-    if os.geteuid() != 0:
-        return "needs root"
-    if not os.access(reprieve, os.X_OK):
-        return "no program at %s: build it first, or name it with --reprieve" % reprieve
-    if not postgres.bin_directory():
-        return "needs a PostgreSQL server (package postgresql)"
-    if not shutil.which("psql"):
-        return "needs psql (package postgresql-client)"
-    return None
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    reason = why_not(options.reprieve)
-    if reason:
-        print("skip sql: %s\n0 passed, 0 failed, %d skipped" % (reason, len(chosen)))
-        return 0
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    scratch = tempfile.mkdtemp(prefix="reprieve-sql.", dir="/tmp")
-    try:
-        with postgres.Postgres() as server:
-            bench = Bench(os.path.abspath(options.reprieve), server, scratch)
-            try:
-                for name, function in chosen:
-                    counts[run_case(bench, name, function)] += 1
-                    sys.stdout.flush()
-            finally:
-                bench.stop_daemons()
+        yield bench
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+        bench.stop_daemons()
+
+
+@contextlib.contextmanager
+def open_bench(options, scratch):
+    with postgres.Postgres() as server, serving(Bench(options.reprieve, server, scratch)) as bench:
+        yield bench
+
+
+def main(name, doc, rows):
+    return ring.main(name, doc, rows, open_bench, why_not=ring.lacking_server, run=run_case)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(main("sql", __doc__, cases()))

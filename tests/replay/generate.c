@@ -17,7 +17,7 @@
 
 static const char policy_default[] = "version: 1\n"
 				     "rules:\n"
-				     "  - {name: scratch, op: [delete], path: ['/srv/work/*/tmp/**'], action: allow}\n"
+				     "  - {name: scratch, op: [delete], path: ['/srv/jobs/*/tmp/**'], action: allow}\n"
 				     "  - {name: uploads, op: [delete], path: ['/srv/app/uploads/**'], action: deny}\n"
 				     "  - {name: flood, op: [delete], rate: 50000/10s, action: alert}\n";
 
@@ -90,7 +90,7 @@ static void write_exec(struct generator *generator, const struct process_id *pro
 	exec->argc = 1;
 	exec->exe = put_text(&exec->head, exe, strlen(exe));
 	exec->args = put_text(&exec->head, args, args_length);
-	exec->cwd = put_text(&exec->head, "/srv/work", 9);
+	exec->cwd = put_text(&exec->head, "/srv/jobs", 9);
 	write_record(generator, &exec->head);
 }
 
@@ -173,9 +173,9 @@ static void path_of(unsigned long long n, char *path, size_t size)
 	if (n % 16 == 0)
 		snprintf(path, size, "/srv/app/uploads/%02llu/image-%llu.jpg", n / 16 % 100, n);
 	else if (n % 4 == 1)
-		snprintf(path, size, "/srv/work/p%llu/tmp/cache-%llu", n / 1000 % 100, n);
+		snprintf(path, size, "/srv/jobs/p%llu/tmp/cache-%llu", n / 1000 % 100, n);
 	else
-		snprintf(path, size, "/srv/work/p%llu/build/obj/%02llu/file-%llu.o", n / 1000 % 100, n % 64, n);
+		snprintf(path, size, "/srv/jobs/p%llu/build/obj/%02llu/file-%llu.o", n / 1000 % 100, n % 64, n);
 }
 
 static void judge(struct generator *generator, struct record_op *op)

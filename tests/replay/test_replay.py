@@ -9,7 +9,7 @@ holds, statements of SQL and a policy that changes in the middle; the cases repl
 Needs root and a PostgreSQL server; every process judged is in a session that this test began.
 """
 
-import argparse
+import contextlib
 import json
 import os
 import re
@@ -24,7 +24,9 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "live"))
 import postgres  # noqa: E402
-from test_sql import Failure, Skip, expect, read_events  # noqa: E402
+import ring  # noqa: E402
+from ring import Failure, expect  # noqa: E402
+from test_sql import read_events  # noqa: E402
 
 RULES = """version: 1
 default: allow
@@ -523,49 +525,16 @@ CASES = [(name[5:].replace("_", "-"), case) for name, case in list(globals().ite
 # ---- running them
 
 
-def run_case(bench, name, case):
-    try:
-        case(bench)
-    except Skip as reason:
-        return print("SKIP %s: %s" % (name, reason)) or "skipped"
-    except Failure as failure:
-        return print("FAIL %s: %s" % (name, failure)) or "failed"
-    except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
-        return print("FAIL %s: %s: %s" % (name, type(error).__name__, error)) or "failed"
-    print("ok   %s" % name, flush=True)
-    return "passed"
+def add_options(parser):
+    parser.add_argument("--generate", default=os.path.join(ring.BUILD, "tests", "replay", "generate"))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reprieve", default="build/reprieve")
-    parser.add_argument("--generate", default="build/tests/replay/generate")
-    parser.add_argument("--keep", action="store_true", help="leave the journals, and say where")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("names", nargs="*")
-    options = parser.parse_args()
-    chosen = [row for row in CASES if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        return print("\n".join(name for name, _ in chosen)) or 0
-    if os.geteuid() != 0 or not postgres.bin_directory():
-        print("SKIP all: needs root and a PostgreSQL server\n0 passed, 0 failed, %d skipped" % len(chosen))
-        return 0
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    scratch = tempfile.mkdtemp(prefix="reprieve-replay-")
-    os.chmod(scratch, 0o755)
-    try:
-        with postgres.Postgres() as server:
-            bench = Bench(os.path.abspath(options.reprieve), os.path.abspath(options.generate), scratch, server)
-            for name, case in chosen:
-                counts[run_case(bench, name, case)] += 1
-    finally:
-        if options.keep:
-            print("kept in %s" % scratch)
-        else:
-            shutil.rmtree(scratch)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+@contextlib.contextmanager
+def open_bench(options, scratch):
+    os.chmod(scratch, 0o755)  # somebody else reads a journal there
+    with postgres.Postgres() as server:
+        yield Bench(options.reprieve, os.path.abspath(options.generate), scratch, server)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ring.main("replay", __doc__, CASES, open_bench, add_options=add_options, why_not=ring.lacking_server))

@@ -42,7 +42,7 @@ static const struct {
 	{"rules:\n- {name: a, op: [delete, overwrite], path: [/a/**], action: deny}\n",
 	 &uprobe_tiers,
 	 {"rule 'a': deny of overwrite on tier signal cannot be given: it is reported as an alert, and goes on",
-	  "rule 'a': deny of unlink, rmdir on tier uprobe reaches calls through a shared libc: those of static programs and "
+	  "rule 'a': deny of unlink, rmdir on tier uprobe reaches calls through a libc with symbols: those of other static programs and "
 	  "of programs that make system calls themselves, and files emptied by opening them, are reported as an alert, and "
 	  "go on"}},
 	{"rules:\n- {name: s, op: [exec], args: [\"git push *\"], action: hold}\n", &uprobe_tiers, {NULL}},
