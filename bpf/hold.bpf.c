@@ -13,7 +13,6 @@
  */
 #include "reprieve.bpf.h"
 
-#define PF_IO_WORKER 0x10
 #define PT_PTRACED 1
 #define SYS_IO_URING_ENTER 426 /* to 32-bit programs too, and with X32_BIT to those of x32 */
 #define X32_BIT 0x40000000

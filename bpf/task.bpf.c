@@ -105,8 +105,9 @@ static __always_inline void exec_text(__u32 slot, struct text *ret_text)
  * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins: where
  * that one stands is the workspace. Tells by a join record.
  */
-static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start)
+__noinline int cgroup_join_whole(__u64 address, __u32 tgid, __u64 start)
 {
+	struct task_struct *task = (struct task_struct *)address;
 	__u64 cgroup = cgroup_id_of(task);
 	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
 	struct task_entry entry = {.start = start};
@@ -142,8 +143,23 @@ out:
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+/* The place of that in the programs below: see guard_step. Armed at once only where the policy names cgroups. */
+__noinline int cgroup_join(__u64 address, __u32 tgid, __u64 start)
+{
+	int joined = 0;
+
+	asm volatile("" : "+r"(joined) : "r"(address), "r"(tgid), "r"(start) : "memory");
+	return joined;
+}
+
+static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start, bool whole)
+{
+	__u64 address = address_of(task);
+
+	return whole ? cgroup_join_whole(address, tgid, start) : cgroup_join(address, tgid, start);
+}
+
+static __always_inline int fork_seen(struct task_struct *parent, struct task_struct *child, bool whole)
 {
 	struct task_entry *entry, copy = {};
 	struct scratch *scratch;
@@ -153,7 +169,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	entry = task_entry_of(parent);
 	if (!entry)
-		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime) : 0;
+		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime, whole) : 0;
 	copy.start = child->start_boottime;
 	copy.session = entry->session;
 	copy.agent = entry->agent;
@@ -170,6 +186,18 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	emit(slot, 0);
 	scratch_release(slot);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_seen(parent, child, false);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork_whole, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_seen(parent, child, true);
 }
 
 /*
@@ -400,6 +428,20 @@ __noinline int exec_environ_chunk(__u32 slot, __u64 start, __u64 length)
 	return match_environ_chunk(slot, length);
 }
 
+#define ENVIRON_SOME 8 /* chunks walked by one call: the verifier walks as many */
+
+__noinline int exec_environ_some(__u32 slot, __u64 start, __u64 end)
+{
+	for (long i = 0; i < ENVIRON_SOME; i++) {
+		if (start >= end)
+			break;
+		if (exec_environ_chunk(slot, start, end - start))
+			return -1;
+		start += ENVIRON_CHUNK;
+	}
+	return 0;
+}
+
 /*
  * Which agent set the variables that a program was given, 0 for none. A second source: whatever runs below an agent
  * inherits them, and may clear them. execve has just written these pages, so they can be read without a fault.
@@ -418,10 +460,10 @@ __noinline int exec_environ(__u32 slot)
 	end = BPF_CORE_READ(task, mm, env_end);
 	if (end > start + ENVIRON_BYTES)
 		count(COUNT_ENVIRON_CUT);
-	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++) {
-		if (start >= end || exec_environ_chunk(slot, start, end - start))
+	for (long i = 0; i < ENVIRON_BYTES / (ENVIRON_CHUNK * ENVIRON_SOME); i++) {
+		if (start >= end || exec_environ_some(slot, start, end))
 			break;
-		start += ENVIRON_CHUNK;
+		start += ENVIRON_CHUNK * ENVIRON_SOME;
 	}
 	set = scratch->facts.path;
 	agent = rule_set_first(&set);
@@ -481,7 +523,7 @@ struct execs_map execs SEC(".maps");
  * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
  * loss by itself.
  */
-__noinline int exec_judge(__u32 slot, __u32 old_pid)
+__noinline int exec_judge_whole(__u32 slot, __u32 old_pid)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_exec *exec;
@@ -541,8 +583,16 @@ __noinline int exec_judge(__u32 slot, __u32 old_pid)
 	return act == ACT_HOLD_AGAIN ? 0 : 1;
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+/* The place of that judgement in process_exec: see guard_step. Armed at once only where a rule is about programs. */
+__noinline int exec_judge(__u32 slot, __u32 old_pid)
+{
+	int judged = 0;
+
+	asm volatile("" : "+r"(judged) : "r"(slot), "r"(old_pid) : "memory");
+	return judged;
+}
+
+static __always_inline int exec_seen(struct task_struct *task, int old_pid, struct linux_binprm *bprm, bool whole)
 {
 	struct task_entry *entry = task_entry_of(task);
 	struct scratch *scratch;
@@ -582,7 +632,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	}
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
-	if (entry && settings.watch_execs && exec_judge(slot, old_pid))
+	if (entry && settings.watch_execs && (whole ? exec_judge_whole(slot, old_pid) : exec_judge(slot, old_pid)))
 		emit(slot, scratch->rec.op.flags & (OP_ACTED | OP_HELD));
 	scratch_release(slot);
 	if (settings.inspect_maps)
@@ -591,6 +641,25 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 out:
 	scratch_release(slot);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	return exec_seen(task, old_pid, bprm, false);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec_whole, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	return exec_seen(task, old_pid, bprm, true);
+}
+
+/* Behind the program that it is put into: they are loaded in this order. */
+SEC("freplace/exec_judge")
+int exec_judge_body(__u32 slot, __u32 old_pid)
+{
+	return exec_judge_whole(slot, old_pid);
 }
 
 /* A cgroup made below a name that the policy gives is known before any process can be in it. */
@@ -635,12 +704,30 @@ int BPF_PROG(cgroup_gone, struct cgroup *cgroup)
 }
 
 /* A process moved into such a cgroup joins, unless it is in a session already: membership is never taken away. */
-SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct task_struct *task)
+static __always_inline int attached_seen(struct cgroup *cgroup, struct task_struct *task, bool whole)
 {
 	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id) || task_entry_of(task))
 		return 0;
-	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime));
+	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime), whole);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	return attached_seen(cgroup, task, false);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attached_whole, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	return attached_seen(cgroup, task, true);
+}
+
+/* Behind the programs that it is put into: they are loaded in this order. */
+SEC("freplace/cgroup_join")
+int cgroup_join_body(__u64 address, __u32 tgid, __u64 start)
+{
+	return cgroup_join_whole(address, tgid, start);
 }
 
 SEC("iter/task")

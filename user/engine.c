@@ -39,7 +39,7 @@ struct engine {
 	struct stakes *stakes;
 	struct libc_probes *libc;
 	struct freezer *freezer;
-	sd_event_source *ready, *more, *tick, *deadline;
+	sd_event_source *begin, *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
 	struct degraded degraded;
@@ -743,6 +743,8 @@ static void rotate_journal(struct engine *engine)
 /* What was written until now, where that is not more than a few seconds' work. */
 static void catch_up(struct engine *engine)
 {
+	if (!engine->source)
+		return;
 	source_ring_flush(engine->source);
 	work(engine, CATCH_UP_NS);
 	tell_losses(engine);
@@ -750,6 +752,8 @@ static void catch_up(struct engine *engine)
 
 void engine_drain(struct engine *engine)
 {
+	if (!engine->source)
+		return;
 	source_ring_flush(engine->source);
 	do
 		work(engine, CATCH_UP_NS);
@@ -850,7 +854,6 @@ static int prove(struct engine *engine)
 	return 0;
 }
 
-/* Where LSM programs turn out never to be called, the next tier is tried. */
 static void find_libraries(struct engine *engine)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
@@ -872,6 +875,100 @@ static int look_through_again(struct engine *engine)
 	return 0;
 }
 
+static int watch_ring(struct engine *engine, sd_event *event)
+{
+	uint64_t now;
+	int error = source_ring_start(guard_ring_fd(engine->guard), BACKLOG_BYTES, &engine->source);
+
+	if (error)
+		return error;
+	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_add_defer(event, &engine->more, on_more, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
+	error = sd_event_add_time(event, &engine->deadline, CLOCK_BOOTTIME, 0, 1, on_deadline, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->deadline, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
+	/* Without it a question tells of the one operation only. */
+	if (stakes_new(event, on_stake, engine, &engine->stakes))
+		log_warning("what is at stake in holds cannot be counted");
+	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
+	if (error < 0)
+		return error;
+	error = sd_event_add_time(event, &engine->tick, CLOCK_MONOTONIC, now + LOSS_TICK_USEC, 0, on_tick, engine);
+	if (error < 0)
+		return error;
+	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
+}
+
+/* What the policy is about: operations, as a mask, and cgroups. Its default is about every operation unless it allows. */
+static uint32_t wanted_ops(const struct policy *policy)
+{
+	uint32_t ops = policy_image(policy)->dfa.start[DFA_CGROUP] != DFA_DEAD ? GUARD_CGROUPS : 0;
+
+	if (policy_image(policy)->rules.default_verdict > VERDICT_ALLOW)
+		return ~0u;
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		for (enum op op = 0; op < OP_COUNT; op++)
+			if (policy_rule_wants(policy, i, op))
+				ops |= 1u << op;
+	return ops;
+}
+
+/*
+ * What may come a moment after the policy: the record of operations that it is not about, the look for libraries where
+ * that is so of statements, and the guard's own protection. It is proven like what came first.
+ */
+static int arm_rest(struct engine *engine)
+{
+	bool libraries = !guard_is_armed(engine->guard, OP_SQL);
+	int error = guard_arm_rest(engine->guard);
+
+	if (!error) {
+		error = selftest_run(engine->guard, &engine->self_test);
+		guard_exempt_done(engine->guard);
+	}
+	if (error) {
+		log_error("the rest of the guard cannot be armed: %s", strerror(-error));
+		return error;
+	}
+	guard_drop_unproven(engine->guard);
+	if (libraries)
+		find_libraries(engine);
+	return 0;
+}
+
+/* Before any other event: no request of a session is answered until all is armed. */
+static int on_begin(sd_event_source *source, void *userdata)
+{
+	sd_event *event = sd_event_source_get_event(source);
+	int error = watch_ring(userdata, event);
+
+	if (!error)
+		error = arm_rest(userdata);
+	if (error)
+		sd_event_exit(event, error);
+	return error;
+}
+
+static int arm_rest_soon(struct engine *engine, sd_event *event)
+{
+	int error = sd_event_add_defer(event, &engine->begin, on_begin, engine);
+
+	if (error >= 0)
+		error = sd_event_source_set_priority(engine->begin, SD_EVENT_PRIORITY_IMPORTANT);
+	return MIN(error, 0);
+}
+
+/* Where LSM programs turn out never to be called, the next tier is tried. */
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
@@ -931,40 +1028,6 @@ static int open_pipeline(struct engine *engine)
 	engine->clock = current_clock();
 	return pipeline_new(&actions, engine->agents, engine->options.sinks, host[0] ? host : NULL, engine->clock,
 			    &engine->pipeline);
-}
-
-static int watch_ring(struct engine *engine, sd_event *event)
-{
-	uint64_t now;
-	int error = source_ring_start(guard_ring_fd(engine->guard), BACKLOG_BYTES, &engine->source);
-
-	if (error)
-		return error;
-	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_add_defer(event, &engine->more, on_more, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
-	if (error < 0)
-		return error;
-	error = sd_event_add_time(event, &engine->deadline, CLOCK_BOOTTIME, 0, 1, on_deadline, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_source_set_enabled(engine->deadline, SD_EVENT_OFF);
-	if (error < 0)
-		return error;
-	/* Without it a question tells of the one operation only. */
-	if (stakes_new(event, on_stake, engine, &engine->stakes))
-		log_warning("what is at stake in holds cannot be counted");
-	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
-	if (error < 0)
-		return error;
-	error = sd_event_add_time(event, &engine->tick, CLOCK_MONOTONIC, now + LOSS_TICK_USEC, 0, on_tick, engine);
-	if (error < 0)
-		return error;
-	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
 }
 
 static int take_one_held(const void *record, size_t size, void *userdata)
@@ -1051,13 +1114,16 @@ static int engine_start(struct engine *engine, sd_event *event)
 					.tracepoints = engine->options.tracepoints,
 					.pins = engine->options.pins,
 					.instance = (uint32_t)(now_ns(CLOCK_BOOTTIME) / NSEC_PER_MSEC) | 1,
-					.members_only = !engine->options.adopt};
+					.members_only = !engine->options.adopt,
+					/* Who guards one command starts it as soon as it guards. */
+					.in_two_steps = engine->options.adopt};
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
 
 	/* What is wrong with the policy was printed already, and is no fault of the kernel's. */
 	if (load_policy(engine, &policy))
 		return -EINVAL;
+	options.first = wanted_ops(policy);
 	error = open_journal(engine, policy);
 	if (!error)
 		error = open_pipeline(engine);
@@ -1075,9 +1141,9 @@ static int engine_start(struct engine *engine, sd_event *event)
 		return error;
 	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
-	if (!guard_adopted(engine->guard))
+	if (!guard_adopted(engine->guard) && guard_is_armed(engine->guard, OP_SQL))
 		find_libraries(engine);
-	error = watch_ring(engine, event);
+	error = guard_has_rest(engine->guard) ? arm_rest_soon(engine, event) : watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
 	/* Behind those that are ours now, and before agents are looked for by their cgroups. */
@@ -1145,6 +1211,7 @@ void engine_free(struct engine *engine)
 
 	if (!engine)
 		return;
+	sd_event_source_disable_unref(engine->begin);
 	sd_event_source_disable_unref(engine->ready);
 	sd_event_source_disable_unref(engine->more);
 	sd_event_source_disable_unref(engine->tick);
