@@ -167,9 +167,10 @@ static void run_restart(struct live *live)
 		skip("probes in libc cannot be kept beyond their daemon before 5.15");
 	make_file(path_of(live, "kept/a"), "a");
 	keeping_daemon(live, &daemon, "0", "deny");
-	pid = session_of(live, &daemon,
-			 "n=0; while [ ! -e end ]; do rm -f kept/a 2>&- && echo gone; n=$((n + 1)); : > up; done; echo tried $n",
-			 &output);
+	pid = session_of(
+		live, &daemon,
+		"n=0; while [ ! -e end ]; do rm -f kept/a 2>&- && echo gone; n=$((n + 1)); : > up; done; echo tried $n",
+		&output);
 	wait_for(path_of(live, "up"));
 	for (int i = 1; i <= 2; i++) {
 		daemon_stop(&daemon);
