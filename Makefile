@@ -41,7 +41,7 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) -Iinclude -Iuser -I$
 BPF_CFLAGS = -std=gnu17 -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -Wall -Wextra -Wno-unused-function \
 	     -Wno-unused-parameter -I. -Iinclude -Ibpf -MMD -MP
 BPF_ARCH = $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
-LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcurl -lcrypto -lmicrohttpd -lsqlite3 -lncursesw -ltinfo -lpthread -lm
+LIBS = -lbpf -lelf -lz -lyaml -ljansson -lsystemd -lpg_query -lcrypto -lncursesw -ltinfo -lpthread -lm
 
 # The order matters to libbpf 1.1's linker: an object that defines a map comes before those that only name it.
 BPF_OBJECTS = $(addprefix $(B)/bpf/,emit.o task.o path.o protect.o hold.o judge.o observe.o guard.o sql.o libc.o)

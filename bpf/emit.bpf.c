@@ -27,6 +27,7 @@ struct scratches_map scratches SEC(".maps"); /* max_entries times the possible C
 
 /* Operations under way, by thread: what was decided waits here for the result. */
 struct inflights_map inflights SEC(".maps");
+struct briefs_map briefs SEC(".maps");
 
 __noinline int count(__u32 counter)
 {
@@ -139,29 +140,50 @@ static __always_inline void result_missed(__u8 op)
 		settings.known_results &= ~bit;
 }
 
+static __always_inline void inflight_end(struct pending *pending, struct record_op *rec, __u32 room, __s64 result,
+					 __u32 known)
+{
+	__u32 size = RECORD_FIXED_BYTES + pending->text_used;
+
+	if (known) {
+		rec->result = result;
+		rec->flags |= OP_RESULT_KNOWN;
+	} else if (rec->source == SOURCE_LSM) {
+		result_missed(rec->op);
+	}
+	if (size > RECORD_FIXED_BYTES + room)
+		size = RECORD_FIXED_BYTES + room;
+	rec->head.fixed = pending->fixed;
+	ring_put(&rec->head, size, rec->flags & OP_ACTED);
+}
+
 /*
  * Writes the record that waits under a key, with its result where that is known. Returns -1 where none waits.
  */
 __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 {
-	struct inflight *inflight = bpf_map_lookup_elem(&inflights, &key);
-	__u32 size;
+	struct inflight *inflight;
+	struct brief *brief = bpf_map_lookup_elem(&briefs, &key);
 
+	if (brief) {
+		inflight_end(&brief->pending, &brief->rec, BRIEF_TEXT, result, known);
+		bpf_map_delete_elem(&briefs, &key);
+		return 0;
+	}
+	inflight = bpf_map_lookup_elem(&inflights, &key);
 	if (!inflight)
 		return -1;
-	if (known) {
-		inflight->rec.result = result;
-		inflight->rec.flags |= OP_RESULT_KNOWN;
-	} else if (inflight->rec.source == SOURCE_LSM) {
-		result_missed(inflight->rec.op);
-	}
-	size = RECORD_FIXED_BYTES + inflight->pending.text_used;
-	if (size > RECORD_FIXED_BYTES + INFLIGHT_TEXT)
-		size = RECORD_FIXED_BYTES + INFLIGHT_TEXT;
-	inflight->rec.head.fixed = inflight->pending.fixed;
-	ring_put(&inflight->rec.head, size, inflight->rec.flags & OP_ACTED);
+	inflight_end(&inflight->pending, &inflight->rec, INFLIGHT_TEXT, result, known);
 	bpf_map_delete_elem(&inflights, &key);
 	return 0;
+}
+
+/* The record in a slot into the map that it fits into. Nonzero: one is there already, or no room. */
+static __always_inline long inflight_store(struct scratch *scratch, __u64 key)
+{
+	if (scratch->rec.op.source == SOURCE_LSM && scratch->pending.text_used <= BRIEF_TEXT)
+		return bpf_map_update_elem(&briefs, &key, &scratch->pending, BPF_NOEXIST);
+	return bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_NOEXIST);
 }
 
 /* Lets the record in a slot wait for its result. What waited there already never got one: it goes out without. */
@@ -172,10 +194,10 @@ __noinline int inflight_put(__u32 slot)
 
 	if (!scratch || scratch->unresolved)
 		return -1;
-	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_NOEXIST))
+	if (!inflight_store(scratch, key))
 		return 0;
 	inflight_emit(key, 0, 0);
-	if (!bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_ANY))
+	if (!inflight_store(scratch, key))
 		return 0;
 	count(COUNT_INFLIGHT_FULL);
 	return emit(slot, 0);

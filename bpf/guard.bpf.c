@@ -6,14 +6,10 @@
  */
 #include "reprieve.bpf.h"
 
-#define PF_IO_WORKER 0x10
-#define S_IFMT 0170000
-#define S_IFREG 0100000
 #define S_IFBLK 0060000
 #define FMODE_WRITE 2
 #define O_APPEND 02000
 #define O_TRUNC 01000
-#define RENAME_EXCHANGE 2
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
 #define SYS_FALLOCATE 285
 #define SYS_FALLOCATE_32 324
@@ -35,67 +31,101 @@ const volatile __u32 args_vfs_rmdir = 3;
 const volatile __u32 args_vfs_rename = 1; /* struct renamedata since commit 9fe61450972d (5.12) */
 const volatile __u32 args_do_truncate = 5;
 
-/* A hook that another BPF program has refused already (ret) stays refused; the verifier accepts no errno but a constant. */
-
 /* io workers carry the task's membership but no system call of its own. */
 static __always_inline __u32 flags_of_current(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 
-	return BPF_CORE_READ(task, flags) & PF_IO_WORKER ? OP_IO_URING : 0;
+	__u32 flags = have_pt_regs ? bpf_get_current_task_btf()->flags : BPF_CORE_READ(task, flags);
+
+	return flags & PF_IO_WORKER ? OP_IO_URING : 0;
 }
 
-static __always_inline struct scratch *guard_begin(__u32 op, __u32 hook, int *ret_slot)
+/*
+ * --- what all hooks have in common ---
+ *
+ * A hook's program takes from its arguments what its call is about. What follows has three steps: a slot for the
+ * operation, the path and the judgement of each of its names, and the decision carried out. All of them are one function
+ * in the hook's program, guard_step, that another program replaces before the hook's is attached
+ * (BPF_PROG_TYPE_EXT): the verifier, which would walk the steps once for each hook, walks them once. Programs whose
+ * names end in _whole have the steps in them, for kernels that take no such program.
+ */
+enum guard_step {
+	STEP_BEGIN = 0, /* first: enum op; second: enum hook; a dentry. Returns the slot, -1 for nobody's operation */
+	STEP_NAME = 1, /* first: slot; second: enum guard_name; a dentry, its mount */
+	STEP_END =
+		2, /* first: slot; second: 1 where a result will be known; the dentry of each name, 0: one only. enum act */
+	STEP_HEAL = 3, /* see task_heal */
+};
+
+enum guard_name { NAME_FIRST = 0, NAME_SECOND = 1, NAME_ONLY_TOLD = 2 /* a second one, under which nothing is lost */ };
+
+__noinline int guard_begin(__u32 op, __u32 hook, __u64 dentry)
 {
 	struct scratch *scratch;
 	int slot;
 
-	slot = maybe_member(bpf_get_current_pid_tgid() >> 32) ? op_begin(RECORD_OP) : -1;
+	slot = op_begin(RECORD_OP);
 	if (slot < 0 && settings.homes && task_heal())
 		slot = op_begin(RECORD_OP);
 	scratch = scratch_of(slot);
 	if (slot < 0 || !scratch)
-		return NULL;
+		return -1;
 	scratch->rec.op.op = op;
 	scratch->rec.op.source = SOURCE_LSM;
 	scratch->rec.op.detail = hook;
-	scratch->rec.op.flags = flags_of_current();
-	*ret_slot = slot;
-	return scratch;
+	scratch->rec.op.flags = flags_of_current() | OP_SIZE_KNOWN;
+	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ((struct dentry *)dentry, d_inode));
+	return slot;
+}
+
+__noinline int guard_name(__u32 slot, __u32 which, __u64 dentry, __u64 mount)
+{
+	int length = path_walk(slot, dentry, mount) < 0 ? -1 : path_forward(slot);
+
+	if (which != NAME_ONLY_TOLD)
+		op_judge_name(slot, which, length);
+	else if (length >= 0)
+		op_name_only(slot);
+	return 0;
+}
+
+static __always_inline bool may_be_protected(__u64 ino)
+{
+	return settings.protect_mask >> (ino & 63) & 1;
 }
 
 /* What an operation is done to is the daemon's own, or lies in a directory of its own. */
 static __always_inline bool is_own(const struct record_op *rec, struct dentry *dentry)
 {
-	struct inode *parent;
+	struct inode *parent = BPF_CORE_READ(dentry, d_parent, d_inode);
+	__u64 ino = BPF_CORE_READ(parent, i_ino);
 
-	if (!settings.protect_mask)
-		return false;
-	parent = BPF_CORE_READ(dentry, d_parent, d_inode);
-	return is_protected(rec->target.ino, rec->target.dev) || is_protected(rec->replaced.ino, rec->replaced.dev) ||
-	       is_protected(BPF_CORE_READ(parent, i_ino), BPF_CORE_READ(parent, i_sb, s_dev));
+	if (may_be_protected(ino) && is_protected(ino, BPF_CORE_READ(parent, i_sb, s_dev)))
+		return true;
+	if (may_be_protected(rec->target.ino) && is_protected(rec->target.ino, rec->target.dev))
+		return true;
+	return may_be_protected(rec->replaced.ino) && is_protected(rec->replaced.ino, rec->replaced.dev);
 }
 
 /* Refuses the operation in the slot, whatever the policy says. */
-static __always_inline void refuse_own(int slot, struct scratch *scratch)
+static __always_inline void refuse_own(__u32 slot, struct scratch *scratch)
 {
 	struct record_op *rec = &scratch->rec.op;
 
 	rec->verdict = VERDICT_DENY;
 	rec->rule = RULE_DEFAULT;
 	rec->tier = TIER_LSM;
-	rec->result = -EPERM;
-	rec->flags |= OP_SELF | OP_ACTED | OP_RESULT_KNOWN;
+	rec->flags |= OP_SELF | OP_ACTED;
 	scratch->pending.fixed = sizeof(*rec);
 	count(COUNT_OPS + (rec->op & (OP_COUNT - 1)));
-	emit(slot, 1);
-	scratch_release(slot);
 }
 
-/* Is it refused as that? What a pod that is not known yet wants of it waits. */
-static __always_inline bool guards_own(int slot, struct scratch *scratch, bool own)
+/* Is it refused since it is done to what is our own? What a pod that is not known yet wants of that waits. */
+static __always_inline bool guards_own(__u32 slot, struct scratch *scratch, struct dentry *dentry, struct dentry *other)
 {
-	if (!own)
+	if (!settings.protect_mask || !dentry ||
+	    !(is_own(&scratch->rec.op, dentry) || (other && is_own(&scratch->rec.op, other))))
 		return false;
 	if (scratch->unresolved) {
 		scratch->decision.verdict = VERDICT_DENY;
@@ -106,120 +136,186 @@ static __always_inline bool guards_own(int slot, struct scratch *scratch, bool o
 }
 
 /* Carries the decision out, and tells of it: now where the call ends or stops here, with its result otherwise. */
-static __always_inline int guard_end(int slot, struct scratch *scratch, struct dentry *dentry)
+__noinline int guard_end(__u32 slot, __u32 has_result, __u64 dentry, __u64 other)
 {
-	int act = op_judge(slot, TIER_LSM), answer = 0;
+	struct scratch *scratch = scratch_of(slot);
+	int act = ACT_DENY;
 
-	/* Constants, since the verifier wants to see an errno; the barriers keep the paths apart. */
-	if (act == ACT_HOLD || act == ACT_HOLD_AGAIN) {
-		asm volatile("");
-		answer = -ERESTARTNOINTR;
-		if (act == ACT_HOLD)
-			emit(slot, 1);
-	} else if (act) {
-		asm volatile("");
-		answer = -EPERM;
-		scratch->rec.op.result = answer;
+	if (!scratch)
+		return ACT_PASS;
+	if (!guards_own(slot, scratch, (struct dentry *)dentry, (struct dentry *)other))
+		act = op_judge(slot, TIER_LSM);
+	if (act == ACT_DENY) {
+		scratch->rec.op.result = -EPERM;
 		scratch->rec.op.flags |= OP_RESULT_KNOWN;
-		emit(slot, 1);
-	} else if (dentry) {
-		scratch->pending.match = number_of(scratch, dentry);
+	}
+	if (act == ACT_PASS && has_result) {
+		scratch->pending.match = dentry;
 		op_tell(slot);
-	} else {
-		emit(slot, 0);
+	} else if (act != ACT_HOLD_AGAIN) {
+		emit(slot, act != ACT_PASS);
 	}
 	scratch_release(slot);
+	return act;
+}
+
+static __always_inline int guard_steps(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth)
+{
+	switch (step) {
+	case STEP_BEGIN:
+		return guard_begin(first, second, third);
+	case STEP_NAME:
+		return guard_name(first, second, third, fourth);
+	case STEP_END:
+		return guard_end(first, second, third, fourth);
+	default:
+		return task_heal();
+	}
+}
+
+/* Until it is replaced no operation is anybody's. */
+__noinline int guard_step(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth)
+{
+	int answer = step == STEP_BEGIN ? -1 : 0;
+
+	asm volatile("" : "+r"(answer) : "r"(first), "r"(second), "r"(third), "r"(fourth) : "memory");
 	return answer;
 }
 
-static __always_inline void guard_name(int slot, __u32 which, __u64 dentry, struct vfsmount *mnt)
+__noinline int guard_step_whole(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth)
 {
-	op_judge_name(slot, which, path_walk(slot, dentry, (__u64)mnt) < 0 ? -1 : path_forward(slot));
+	return guard_steps(step, first, second, third, fourth);
 }
 
-/* As target_of_inode, by plain loads: an LSM program may follow its arguments' pointers. */
-static __always_inline void target_of_dentry(struct target *target, const struct dentry *dentry)
-{
-	const struct inode *inode = dentry->d_inode;
+/* `whole` is a constant, and one of the two no part of a program. */
+#define STEP(whole, ...) ((whole) ? guard_step_whole(__VA_ARGS__) : guard_step(__VA_ARGS__))
 
-	if (!inode)
-		return;
-	target->ino = inode->i_ino;
-	target->dev = inode->i_sb->s_dev;
-	target->mode = inode->i_mode;
-	target->nlink = inode->i_nlink;
-	target->size = inode->i_size;
+/* No to most bystanders, before anything is read. */
+static __always_inline bool may_be_judged(void)
+{
+	return maybe_member(bpf_get_current_pid_tgid() >> 32) || settings.homes;
 }
 
-static __always_inline int guard_delete(struct path *dir, struct dentry *dentry, __u32 op, __u32 hook)
+static __always_inline struct scratch *hook_begin(bool whole, __u32 op, __u32 hook, __u64 dentry, int *ret_slot)
 {
-	struct scratch *scratch;
+	int slot = STEP(whole, STEP_BEGIN, op, hook, dentry, 0);
+
+	*ret_slot = slot;
+	return slot < 0 ? NULL : scratch_of(slot);
+}
+
+static __always_inline void hook_name(bool whole, int slot, __u32 which, __u64 dentry, struct vfsmount *mount)
+{
+	STEP(whole, STEP_NAME, slot, which, dentry, (__u64)mount);
+}
+
+/* What a hook has to return: constants, since the verifier wants to see an errno; the barriers keep the paths apart. */
+static __always_inline int answer_of_act(int act)
+{
+	if (act == ACT_HOLD || act == ACT_HOLD_AGAIN) {
+		asm volatile("");
+		return -ERESTARTNOINTR;
+	}
+	if (act) {
+		asm volatile("");
+		return -EPERM;
+	}
+	return 0;
+}
+
+static __always_inline int hook_end(bool whole, int slot, bool has_result, __u64 dentry, __u64 other)
+{
+	return answer_of_act(STEP(whole, STEP_END, slot, has_result, dentry, other));
+}
+
+/* May the current task be one? What it does then begins with op_begin(), which asks. See may_be_member(). */
+static __always_inline bool hook_may_be_member(bool whole)
+{
+	return task_entry_current_any() || (settings.homes && STEP(whole, STEP_HEAL, 0, 0, 0, 0));
+}
+
+/*
+ * A hook's program, and the same with the steps in it. What another BPF program has refused already (ret) stays refused;
+ * the verifier accepts no errno but a constant.
+ */
+#define GUARD(name, hook, ret, body)                  \
+	SEC("lsm/" hook)                              \
+	int guard_##name(__u64 *ctx)                  \
+	{                                             \
+		const bool whole = false;             \
+		return (int)ctx[ret] ? -EPERM : body; \
+	}                                             \
+	SEC("lsm/" hook)                              \
+	int guard_##name##_whole(__u64 *ctx)          \
+	{                                             \
+		const bool whole = true;              \
+		return (int)ctx[ret] ? -EPERM : body; \
+	}
+
+static __always_inline int guard_delete(bool whole, const __u64 *ctx, __u32 op, __u32 hook)
+{
+	struct path *dir = (struct path *)ctx[0];
+	__u64 dentry;
 	int slot;
 
-	scratch = guard_begin(op, hook, &slot);
-	if (!scratch)
+	if (!may_be_judged())
 		return 0;
-	target_of_dentry(&scratch->rec.op.target, dentry);
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(dir, mnt));
-	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
-		return -EPERM;
-	return guard_end(slot, scratch, dentry);
+	dentry = address_of((void *)ctx[1]);
+	slot = STEP(whole, STEP_BEGIN, op, hook, dentry, 0);
+	if (slot < 0)
+		return 0;
+	hook_name(whole, slot, NAME_FIRST, dentry, BPF_CORE_READ(dir, mnt));
+	return hook_end(whole, slot, true, dentry, 0);
 }
 
-SEC("lsm/path_unlink")
-int BPF_PROG(guard_unlink, struct path *dir, struct dentry *dentry, int ret)
-{
-	return ret ? -EPERM : guard_delete(dir, dentry, OP_UNLINK, HOOK_PATH_UNLINK);
-}
-
-SEC("lsm/path_rmdir")
-int BPF_PROG(guard_rmdir, struct path *dir, struct dentry *dentry, int ret)
-{
-	return ret ? -EPERM : guard_delete(dir, dentry, OP_RMDIR, HOOK_PATH_RMDIR);
-}
+GUARD(unlink, "path_unlink", 2, guard_delete(whole, ctx, OP_UNLINK, HOOK_PATH_UNLINK))
+GUARD(rmdir, "path_rmdir", 2, guard_delete(whole, ctx, OP_RMDIR, HOOK_PATH_RMDIR))
 
 /* Before 5.19 an exchange comes as two calls without flags; each is then judged as a rename that replaces. */
-static __always_inline int guard_rename_body(__u64 *ctx, __u32 flags)
+static __always_inline int guard_rename_body(bool whole, const __u64 *ctx, __u32 flags)
 {
 	struct path *old_dir = (struct path *)ctx[0], *new_dir = (struct path *)ctx[2];
 	struct dentry *old = (struct dentry *)ctx[1], *new = (struct dentry *)ctx[3];
+	__u64 old_address, new_address;
 	struct scratch *scratch;
 	struct inode *replaced;
 	int slot;
 
-	scratch = guard_begin(OP_RENAME, HOOK_PATH_RENAME, &slot);
+	if (!may_be_judged())
+		return 0;
+	old_address = address_of(old);
+	new_address = address_of(new);
+	scratch = hook_begin(whole, OP_RENAME, HOOK_PATH_RENAME, old_address, &slot);
 	if (!scratch)
 		return 0;
-	target_of_dentry(&scratch->rec.op.target, old);
 	scratch->rec.op.argument = flags;
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, number_of(scratch, old), BPF_CORE_READ(old_dir, mnt));
 	replaced = BPF_CORE_READ(new, d_inode);
 	if (replaced) {
 		target_of_inode(&scratch->rec.op.replaced, replaced);
 		scratch->rec.op.flags |= flags & RENAME_EXCHANGE ? OP_EXCHANGE : OP_REPLACED;
-		guard_name(slot, 1, number_of(scratch, new), BPF_CORE_READ(new_dir, mnt));
-	} else if (path_walk(slot, number_of(scratch, new), (__u64)BPF_CORE_READ(new_dir, mnt)) >= 0) {
-		path_forward(slot);
-		op_name_only(slot);
 	}
-	if (guards_own(slot, scratch, is_own(&scratch->rec.op, old) || is_own(&scratch->rec.op, new)))
-		return -EPERM;
-	return guard_end(slot, scratch, old);
+	hook_name(whole, slot, NAME_FIRST, old_address, BPF_CORE_READ(old_dir, mnt));
+	hook_name(whole, slot, replaced ? NAME_SECOND : NAME_ONLY_TOLD, new_address, BPF_CORE_READ(new_dir, mnt));
+	return hook_end(whole, slot, true, old_address, new_address);
+}
+
+static __always_inline int guard_rename_any(bool whole, const __u64 *ctx)
+{
+	if (args_path_rename == 5)
+		return ctx[5] ? -EPERM : guard_rename_body(whole, ctx, ctx[4]);
+	return ctx[4] ? -EPERM : guard_rename_body(whole, ctx, 0);
 }
 
 SEC("lsm/path_rename")
 int guard_rename(__u64 *ctx)
 {
-	int ret;
+	return guard_rename_any(false, ctx);
+}
 
-	if (args_path_rename == 5) {
-		ret = ctx[5];
-		return ret ? -EPERM : guard_rename_body(ctx, ctx[4]);
-	}
-	ret = ctx[4];
-	return ret ? -EPERM : guard_rename_body(ctx, 0);
+SEC("lsm/path_rename")
+int guard_rename_whole(__u64 *ctx)
+{
+	return guard_rename_any(true, ctx);
 }
 
 /*
@@ -246,42 +342,32 @@ static __always_inline __u64 truncate_length(void)
 }
 
 /* A file loses content: regular, with a name, and something in it beyond the new length. */
-static __always_inline int guard_content(const struct path *path, __u32 op, __u32 hook)
+static __always_inline int guard_content(bool whole, const struct path *path, __u32 hook)
 {
-	struct dentry *dentry = BPF_CORE_READ(path, dentry);
 	struct scratch *scratch;
 	struct target *target;
+	__u64 dentry;
 	int slot;
 
-	scratch = guard_begin(op, hook, &slot);
+	if (!may_be_judged())
+		return 0;
+	dentry = (__u64)BPF_CORE_READ(path, dentry);
+	scratch = hook_begin(whole, OP_TRUNCATE, hook, dentry, &slot);
 	if (!scratch)
 		return 0;
 	target = &scratch->rec.op.target;
-	target_of_inode(target, BPF_CORE_READ(dentry, d_inode));
 	scratch->rec.op.argument = truncate_length();
 	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink || scratch->rec.op.argument >= target->size) {
 		scratch_release(slot);
 		return 0;
 	}
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
-	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(path, mnt));
-	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
-		return -EPERM;
-	return guard_end(slot, scratch, dentry);
+	hook_name(whole, slot, NAME_FIRST, dentry, BPF_CORE_READ(path, mnt));
+	return hook_end(whole, slot, true, dentry, 0);
 }
 
-SEC("lsm/path_truncate")
-int BPF_PROG(guard_path_truncate, struct path *path, int ret)
-{
-	return ret ? -EPERM : guard_content(path, OP_TRUNCATE, HOOK_PATH_TRUNCATE);
-}
-
+GUARD(path_truncate, "path_truncate", 1, guard_content(whole, (struct path *)ctx[0], HOOK_PATH_TRUNCATE))
 /* Since commit 3350607dc563 (6.2) ftruncate and open with O_TRUNC come here and no longer to path_truncate. */
-SEC("lsm/file_truncate")
-int BPF_PROG(guard_file_truncate, struct file *file, int ret)
-{
-	return ret ? -EPERM : guard_content(&file->f_path, OP_TRUNCATE, HOOK_FILE_TRUNCATE);
-}
+GUARD(file_truncate, "file_truncate", 1, guard_content(whole, &((struct file *)ctx[0])->f_path, HOOK_FILE_TRUNCATE))
 
 /*
  * Content that is replaced in place. A file opened for writing is judged at the open, once: each write is not told of.
@@ -301,32 +387,24 @@ static __always_inline void opened_add(__u64 file, __u64 ino)
 }
 
 /* Judges an open file as one whose content may be lost. Returns what the hook has to return. */
-static __always_inline int guard_written(const struct file *file, __u32 op, __u32 hook, __u64 argument)
+static __always_inline int guard_written(bool whole, const struct file *file, __u32 op, __u32 hook, __u64 argument)
 {
-	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	__u64 dentry = (__u64)BPF_CORE_READ(file, f_path.dentry), address, ino;
 	struct scratch *scratch;
-	int slot, answer;
-	__u64 address, ino;
+	int slot, act;
 
-	scratch = guard_begin(op, hook, &slot);
+	scratch = hook_begin(whole, op, hook, dentry, &slot);
 	if (!scratch)
 		return 0;
-	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
-	scratch->rec.op.flags |= OP_SIZE_KNOWN;
 	scratch->rec.op.argument = argument;
 	address = number_of(scratch, file);
 	ino = scratch->rec.op.target.ino;
-	guard_name(slot, 0, number_of(scratch, dentry), BPF_CORE_READ(file, f_path.mnt));
-	if (guards_own(slot, scratch, is_own(&scratch->rec.op, dentry)))
-		return -EPERM;
+	hook_name(whole, slot, NAME_FIRST, dentry, BPF_CORE_READ(file, f_path.mnt));
 	/* The result of an open is that of no loss yet. */
-	answer = guard_end(slot, scratch, hook == HOOK_FILE_OPEN ? NULL : dentry);
-	if (answer == -ERESTARTNOINTR)
-		return -ERESTARTNOINTR;
-	if (answer)
-		return -EPERM;
-	opened_add(address, ino);
-	return 0;
+	act = STEP(whole, STEP_END, slot, hook != HOOK_FILE_OPEN, dentry, 0);
+	if (!act)
+		opened_add(address, ino);
+	return answer_of_act(act);
 }
 
 /* A write that begins behind the end loses nothing: output that was redirected to a file goes on there. */
@@ -344,25 +422,24 @@ static __always_inline bool is_own_file(const struct file *file)
 	       (is_protected(inode->i_ino, inode->i_sb->s_dev) || is_protected(parent->i_ino, parent->i_sb->s_dev));
 }
 
-SEC("lsm/file_open")
-int BPF_PROG(guard_file_open, struct file *file, int ret)
+static __always_inline int guard_open(bool whole, const struct file *file)
 {
 	struct inode *inode;
 
-	if (ret)
-		return -EPERM;
-	if (!(file->f_mode & FMODE_WRITE) || !may_be_member())
+	if (!(file->f_mode & FMODE_WRITE) || !hook_may_be_member(whole))
 		return 0;
 	inode = file->f_inode;
 	if ((inode->i_mode & S_IFMT) == S_IFBLK)
-		return guard_written(file, OP_RAWWRITE, HOOK_FILE_OPEN, file->f_flags);
+		return guard_written(whole, file, OP_RAWWRITE, HOOK_FILE_OPEN, file->f_flags);
 	/* O_TRUNC is a truncation, and judged as that; what is appended to loses nothing, but is not the agent's to change. */
 	if ((has_content(file, inode) && !(file->f_flags & O_TRUNC)) || is_own_file(file))
-		return guard_written(file, OP_OVERWRITE, HOOK_FILE_OPEN, file->f_flags);
+		return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_OPEN, file->f_flags);
 	if ((inode->i_mode & S_IFMT) == S_IFREG)
 		opened_add(address_of(file), inode->i_ino);
 	return 0;
 }
+
+GUARD(file_open, "file_open", 1, guard_open(whole, (struct file *)ctx[0]))
 
 /* vfs_fallocate asks for permission to write, and is told apart by its system call. */
 static __always_inline __u64 fallocate_mode(void)
@@ -376,20 +453,16 @@ static __always_inline __u64 fallocate_mode(void)
 	return number == SYS_FALLOCATE ? BPF_CORE_READ(regs, si) : 0;
 }
 
-/* Armed only where a rule wants more than a record of an overwrite, since every read and write passes here. */
-SEC("lsm/file_permission")
-int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
+static __always_inline int guard_write(bool whole, const struct file *file, int mask)
 {
 	__u64 address, mode, *ino;
 	struct inode *inode;
 
-	if (ret)
-		return -EPERM;
-	if (mask != MAY_WRITE || !may_be_member())
+	if (mask != MAY_WRITE || !hook_may_be_member(whole))
 		return 0;
 	mode = fallocate_mode();
 	if (mode & FALLOC_DESTROYS)
-		return guard_written(file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
+		return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
 	inode = file->f_inode;
 	if (!has_content(file, inode) || file->f_pos >= inode->i_size)
 		return 0;
@@ -397,8 +470,11 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
 	ino = bpf_map_lookup_elem(&opened, &address);
 	if (ino && *ino == inode->i_ino)
 		return 0;
-	return guard_written(file, OP_OVERWRITE, HOOK_FILE_PERMISSION, 0);
+	return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_PERMISSION, 0);
 }
+
+/* Armed only where a rule wants more than a record of an overwrite, since every read and write passes here. */
+GUARD(file_permission, "file_permission", 2, guard_write(whole, (struct file *)ctx[0], ctx[1]))
 
 /*
  * Exec, before the point of no return: refused or held here, nothing of the old program is gone. The arguments are
@@ -407,6 +483,7 @@ int BPF_PROG(guard_file_permission, struct file *file, int mask, int ret)
  */
 
 #define EXEC_ARGS_MAX 128 /* arguments that are read */
+#define EXEC_ARGS_SOME 16 /* of them by one call: the verifier walks as many */
 
 /* Where the i-th argument of the execve under way lies; 0: there is none. */
 static __always_inline __u64 exec_arg_address(__u32 i)
@@ -445,6 +522,22 @@ __noinline int exec_arg(__u32 slot, __u32 i)
 	return length;
 }
 
+/* The arguments from the first-th. As exec_arg; positive: there may be more. */
+__noinline int exec_args_some(__u32 slot, __u32 first)
+{
+	struct scratch *scratch = scratch_of(slot);
+	int length = 1;
+
+	if (!scratch)
+		return -1;
+	for (__u32 i = 0; i < EXEC_ARGS_SOME; i++) {
+		length = exec_arg(slot, first + i);
+		if (length <= 0 || scratch->pending.text_used >= ARGS_BYTES)
+			break;
+	}
+	return length;
+}
+
 /* Puts the arguments into the record; nonzero: not all of them. */
 __noinline int exec_args_of_call(__u32 slot)
 {
@@ -453,8 +546,8 @@ __noinline int exec_args_of_call(__u32 slot)
 
 	if (!scratch)
 		return 1;
-	for (__u32 i = 0; i < EXEC_ARGS_MAX; i++) {
-		length = exec_arg(slot, i);
+	for (__u32 i = 0; i < EXEC_ARGS_MAX; i += EXEC_ARGS_SOME) {
+		length = exec_args_some(slot, i);
 		if (length <= 0 || scratch->pending.text_used >= ARGS_BYTES)
 			break;
 	}
@@ -512,33 +605,41 @@ int BPF_PROG(guard_exec, struct linux_binprm *bprm, int ret)
 	struct dentry *dentry;
 	struct scratch *scratch;
 	struct file *file;
-	int slot, cut, answer = 0;
+	int slot, cut;
 
 	if (ret)
 		return -EPERM;
-	/* Whoever was missed is a member before its exec is told of. */
-	if (settings.homes)
-		task_heal();
-	if (!settings.watch_execs)
+	if (!may_be_judged())
 		return 0;
-	scratch = guard_begin(OP_EXEC, HOOK_BPRM_CHECK, &slot);
-	if (!scratch)
+	if (!settings.watch_execs) {
+		/* Whoever was missed is a member before its exec is told of. */
+		if (settings.homes)
+			task_heal();
 		return 0;
+	}
 	file = BPF_CORE_READ(bprm, file);
 	dentry = BPF_CORE_READ(file, f_path.dentry);
-	target_of_inode(&scratch->rec.op.target, BPF_CORE_READ(dentry, d_inode));
+	slot = guard_begin(OP_EXEC, HOOK_BPRM_CHECK, (__u64)dentry);
+	scratch = scratch_of(slot);
+	if (slot < 0 || !scratch)
+		return 0;
+	scratch->rec.op.flags &= ~OP_SIZE_KNOWN;
 	cut = exec_args_of_call(slot);
 	scratch->out_length = 0;
-	if (path_walk(slot, number_of(scratch, dentry), (__u64)BPF_CORE_READ(file, f_path.mnt)) >= 0)
+	if (path_walk(slot, (__u64)dentry, (__u64)BPF_CORE_READ(file, f_path.mnt)) >= 0)
 		path_forward(slot);
 	if (!exec_decide(slot, cut, BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename))) {
 		scratch_release(slot);
 		return 0;
 	}
-	answer = guard_end(slot, scratch, NULL);
-	if (answer == -ERESTARTNOINTR)
-		return -ERESTARTNOINTR;
-	return answer ? -EPERM : 0;
+	return answer_of_act(guard_end(slot, 0, 0, 0));
+}
+
+/* Behind the programs that it is put into: they are loaded in this order. */
+SEC("freplace/guard_step")
+int guard_step_body(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth)
+{
+	return guard_steps(step, first, second, third, fourth);
 }
 
 /* The result of the operation that waits for this dentry; a nested call (overlayfs to its upper layer) is another's. */
@@ -546,12 +647,19 @@ static __always_inline int result_of(enum op op, struct dentry *dentry, long res
 {
 	__u64 key = bpf_get_current_pid_tgid();
 	struct inflight *inflight;
+	struct brief *brief;
 
 	if (!maybe_member(key >> 32))
 		return 0;
 	if (!(settings.results_seen & 1 << op)) {
 		settings.results_seen |= 1 << op;
 		settings.known_results |= 1 << op;
+	}
+	brief = bpf_map_lookup_elem(&briefs, &key);
+	if (brief) {
+		if (brief->pending.match == (__u64)dentry)
+			inflight_emit(key, (int)result, 1);
+		return 0;
 	}
 	inflight = bpf_map_lookup_elem(&inflights, &key);
 	if (inflight && inflight->pending.match == (__u64)dentry)

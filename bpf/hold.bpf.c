@@ -13,9 +13,9 @@
  */
 #include "reprieve.bpf.h"
 
-#define PF_IO_WORKER 0x10
 #define PT_PTRACED 1
-#define SYS_IO_URING_ENTER 426
+#define SYS_IO_URING_ENTER 426 /* to 32-bit programs too, and with X32_BIT to those of x32 */
+#define X32_BIT 0x40000000
 
 struct grants_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -100,8 +100,8 @@ static __always_inline bool can_hold(void)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__s64 number = BPF_CORE_READ(regs_of_current(), orig_ax);
 
-	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number != SYS_IO_URING_ENTER &&
-	       number >= 0;
+	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number >= 0 &&
+	       (number & ~X32_BIT) != SYS_IO_URING_ENTER;
 }
 
 /* Was this very call held before, and is back? */
@@ -306,6 +306,12 @@ __noinline int held_settle(void)
 	__u64 key = bpf_get_current_pid_tgid();
 
 	return !bpf_map_delete_elem(&helds, &key);
+}
+
+/* Is this thread (its process in the upper half) held? Returns 0 or 1. */
+__noinline int held_is(__u64 key)
+{
+	return bpf_map_lookup_elem(&helds, &key) != NULL;
 }
 
 /* The current thread ends: nothing of it is held any more. */

@@ -179,14 +179,15 @@ __noinline int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut)
 }
 
 /*
- * The state after the eight bytes of given[] from `at`. Each NUL ends a variable: what it is accepted into joins the
- * facts' path set, and the next one begins.
+ * The state after the byte of given[] at `at`. Each NUL ends a variable: what it is accepted into joins the facts' path
+ * set, and the next one begins.
  */
-__noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
+__noinline int match_environ_byte(__u32 slot, __u32 state, __u32 at)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct policy_image *policy;
-	__u32 key;
+	__u32 key, swapped;
+	__u8 byte;
 
 	if (!scratch)
 		return DFA_DEAD;
@@ -194,23 +195,28 @@ __noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
 	policy = bpf_map_lookup_elem(&policies, &key);
 	if (!policy)
 		return DFA_DEAD;
-	for (long i = 0; i < 8; i++) {
-		__u8 byte = scratch->given[(at + i) & (PATH_BYTES - 1)];
-
-		if (byte && state == DFA_DEAD)
-			continue;
-		if (byte) {
-			__u32 swapped = swap_case(byte);
-
-			/* 5.10 knows no bounds of an exclusive or: what the compiler cannot see through, it masks again. */
-			asm volatile("" : "+r"(swapped));
-			state = dfa_step(&policy->dfa, state, (__u8)swapped);
-			continue;
-		}
-		if (state != DFA_DEAD)
-			rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
-		state = policy->dfa.start[DFA_ENVIRON];
+	byte = scratch->given[at & (PATH_BYTES - 1)];
+	if (byte) {
+		swapped = swap_case(byte);
+		/* 5.10 knows no bounds of an exclusive or: what the compiler cannot see through, it masks again. */
+		asm volatile("" : "+r"(swapped));
+		return dfa_step(&policy->dfa, state, (__u8)swapped);
 	}
+	if (state != DFA_DEAD)
+		rule_set_or(&scratch->facts.path, &dfa_accept(&policy->dfa, state)->match);
+	return policy->dfa.start[DFA_ENVIRON];
+}
+
+/* The state after the eight bytes from `at`. */
+__noinline int match_environ_word(__u32 slot, __u32 state, __u32 at)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return DFA_DEAD;
+	for (long i = 0; i < 8; i++)
+		if (state != DFA_DEAD || !scratch->given[(at + i) & (PATH_BYTES - 1)])
+			state = match_environ_byte(slot, state, at + i);
 	return state;
 }
 
@@ -220,26 +226,38 @@ static __always_inline __u64 zero_bytes(__u64 word)
 	return (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
 }
 
+#define ENVIRON_WORDS 8 /* walked by one call: the verifier walks as many, and not a chunk of them */
+
 /*
- * Goes on with a walk over variables by given[0 .. length), NULs behind it up to a multiple of eight. Nearly all
- * variables are no agent's and lead to the dead state with their first bytes; of those only the end is looked for.
+ * Goes on with a walk over variables by the words of given[] from `at`. Nearly all variables are no agent's and lead to
+ * the dead state with their first bytes; of those only the end is looked for.
  */
-__noinline int match_environ_chunk(__u32 slot, __u32 length)
+__noinline int match_environ_words(__u32 slot, __u32 at, __u32 length)
 {
 	struct scratch *scratch = scratch_of(slot);
-	__u32 state;
 
 	if (!scratch)
 		return -1;
-	state = scratch->args_state;
-	for (long i = 0; i < ENVIRON_CHUNK / 8; i++) {
-		if (i * 8 >= length)
+	for (long i = 0; i < ENVIRON_WORDS; i++) {
+		__u32 state = scratch->args_state, from = at + i * 8;
+
+		if (from >= length)
 			break;
-		if (state == DFA_DEAD && !zero_bytes(*(__u64 *)&scratch->given[i * 8]))
+		if (state == DFA_DEAD && !zero_bytes(*(__u64 *)&scratch->given[from & (PATH_BYTES - 8)]))
 			continue;
-		state = match_environ_word(slot, state, i * 8);
+		scratch->args_state = match_environ_word(slot, state, from);
 	}
-	scratch->args_state = state;
+	return 0;
+}
+
+/* The same for all of given[0 .. length), NULs behind it up to a multiple of eight. */
+__noinline int match_environ_chunk(__u32 slot, __u32 length)
+{
+	for (long i = 0; i < ENVIRON_CHUNK / 8 / ENVIRON_WORDS; i++) {
+		if (i * ENVIRON_WORDS * 8 >= length)
+			break;
+		match_environ_words(slot, i * ENVIRON_WORDS * 8, length);
+	}
 	return 0;
 }
 

@@ -10,7 +10,6 @@
  */
 #include "reprieve.bpf.h"
 
-#define AT_REMOVEDIR 0x200
 #define FRAME_BYTES 128 /* see libc_judged */
 #define PAGE_BYTES 4096
 
@@ -80,7 +79,6 @@ static __always_inline struct scratch *libc_begin(struct pt_regs *ctx, const str
 		return NULL;
 	scratch->pending.call = *call;
 	scratch->pending.call.number = 0;
-	scratch->pending.slot_policy = scratch->policy;
 	rec = &scratch->rec.op;
 	rec->op = call->op;
 	rec->source = SOURCE_LIBC;

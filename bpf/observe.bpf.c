@@ -9,7 +9,6 @@
  */
 #include "reprieve.bpf.h"
 
-#define AT_REMOVEDIR 0x200
 #define O_TRUNC 01000
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10) /* PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE */
 #define FMODE_CREATED 0x100000 /* include/linux/fs.h: the open made the file */
@@ -55,7 +54,6 @@ static __always_inline struct scratch *enter_begin(const struct call *call, int 
 	if (slot < 0 || !scratch)
 		return NULL;
 	scratch->pending.call = *call;
-	scratch->pending.slot_policy = scratch->policy;
 	scratch->rec.op.op = call->op;
 	scratch->rec.op.source = SOURCE_SYSCALL;
 	scratch->rec.op.detail = call->number;

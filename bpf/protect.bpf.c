@@ -2,7 +2,8 @@
 /*
  * The guard guards itself, on the lsm tier: a member of a session, root or not, may not signal or trace the daemon,
  * take hold of BPF objects that it did not make, unmount the file system of the pins, or write into, remove or rename
- * the daemon's own files. Whatever the policy says; each attempt is told of.
+ * the daemon's own files. Whatever the policy says; each attempt is told of. So is a SIGCONT to what is held, which may
+ * be a program's way of ending another (timeout(1) sends one behind its SIGTERM): that passes, and the hold stays.
  */
 #include "reprieve.bpf.h"
 
@@ -34,16 +35,24 @@ __noinline int is_protected(__u64 ino, __u32 dev)
 	return settings.protect_mask >> (ino & 63) & 1 && bpf_map_lookup_elem(&protected, &key);
 }
 
+/* A function of its own: what an LSM program returns must be plain to the verifier. Nonzero: the signal is refused. */
+__noinline int signal_seen(__u32 tgid, __u32 tid, __u32 signal)
+{
+	if (signal == SIGCONT && is_member() && held_is((__u64)tgid << 32 | tid))
+		tell(TAMPER_WAKE, tgid);
+	if (!signal || tgid != settings.guard_pid || !is_member())
+		return 0;
+	tell(TAMPER_SIGNAL, signal);
+	return 1;
+}
+
 SEC("lsm/task_kill")
 int BPF_PROG(protect_kill, struct task_struct *task, struct kernel_siginfo *info, int signal, const struct cred *cred,
 	     int ret)
 {
-	if (ret)
+	if (ret || signal_seen(task->tgid, task->pid, signal))
 		return -EPERM;
-	if (!signal || (__u32)task->tgid != settings.guard_pid || !is_member())
-		return 0;
-	tell(TAMPER_SIGNAL, signal);
-	return -EPERM;
+	return 0;
 }
 
 SEC("lsm/ptrace_access_check")

@@ -18,6 +18,7 @@
 #include "maps.h"
 #include "compat.bpf.h"
 
+#define BPF_F_INNER_MAP (1 << 12) /* include/uapi/linux/bpf.h, commit 4a8f87e60f6d (5.10) */
 #define SCRATCH_BACK 2048
 #define SCRATCH_BACK_TOP 1536 /* a path is built downwards from here */
 #define SCRATCH_TEXT 8192 /* strings of one record */
@@ -36,6 +37,8 @@
 #define RENAME_EXCHANGE 2
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define PF_IO_WORKER 0x10 /* include/linux/sched.h */
+#define AT_REMOVEDIR 0x200
 
 /* A system call or a hook, put into one form. Addresses of names are the process's own. */
 struct call {
@@ -55,7 +58,7 @@ struct pending {
 	__u32 fixed; /* bytes of the record's fixed part that have a meaning */
 	__u32 text_used; /* bytes of strings */
 	__u32 late; /* 1: not judged yet */
-	__u32 slot_policy;
+	__u32 zero;
 };
 
 #define MATCH_REFUSED 1 /* pending.match of a record of SOURCE_LIBC: userspace made the call fail */
@@ -67,6 +70,19 @@ struct inflight {
 	struct record_op rec;
 	char fixed_rest[RECORD_FIXED_BYTES - sizeof(struct record_op)];
 	char text[INFLIGHT_TEXT];
+};
+
+#define BRIEF_TEXT 256
+
+/*
+ * The same with short strings, as nearly all are. To copy a record into the map costs as much as to judge it, and a map
+ * copies the whole of a value. Only records of SOURCE_LSM lie here.
+ */
+struct brief {
+	struct pending pending;
+	struct record_op rec;
+	char fixed_rest[RECORD_FIXED_BYTES - sizeof(struct record_op)];
+	char text[BRIEF_TEXT];
 };
 
 /*
@@ -116,7 +132,7 @@ struct scratch {
 	char given[PATH_BYTES + NAME_BYTES] __attribute__((aligned(8)));
 	char out[2 * PATH_BYTES + NAME_BYTES] __attribute__((aligned(8))); /* compared by words */
 	char ws_name[WORKSPACE_BYTES] __attribute__((aligned(8)));
-	/* From here on as in struct inflight. */
+	/* From here on as in struct inflight and struct brief. */
 	struct pending pending;
 	union {
 		struct record head;
@@ -168,7 +184,9 @@ int match_text(__u32 slot, __u32 part);
 int match_args_byte(__u32 slot, __u32 at);
 int match_args_chunk(__u32 slot, __u32 at, __u32 end);
 int match_args(__u32 slot, __u32 at, __u32 end, __u32 cut);
+int match_environ_byte(__u32 slot, __u32 state, __u32 at);
 int match_environ_word(__u32 slot, __u32 state, __u32 at);
+int match_environ_words(__u32 slot, __u32 at, __u32 length);
 int match_environ_chunk(__u32 slot, __u32 length);
 int match_environ_begin(__u32 slot);
 int workspace_side(__u32 slot);
@@ -190,11 +208,19 @@ int op_stop(__u32 slot);
 int op_await(__u32 slot);
 int held_restore(__u32 slot);
 int held_end(void);
+int held_is(__u64 key);
 int held_put(__u32 slot);
 int held_settle(void);
 
 /* libc.bpf.c */
 int libc_judged(__u32 slot);
+
+/* guard.bpf.c */
+int guard_begin(__u32 op, __u32 hook, __u64 dentry);
+int guard_name(__u32 slot, __u32 which, __u64 dentry, __u64 mount);
+int guard_end(__u32 slot, __u32 has_result, __u64 dentry, __u64 other);
+int guard_step(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth);
+int guard_step_whole(__u32 step, __u32 first, __u32 second, __u64 third, __u64 fourth);
 
 /* What op_judge says is to be done with the call. */
 enum act {
@@ -227,18 +253,32 @@ int map_inherit(__u32 parent, __u32 child);
 		__type(value, value_type);                    \
 	}
 
-MAP_OF(scratches, BPF_MAP_TYPE_ARRAY, __u32, struct scratch, SCRATCH_PER_CPU);
+/*
+ * Arrays that are looked up in nearly every function. With BPF_F_INNER_MAP the look-up stays a call: in its place the
+ * verifier would write eight instructions, and copy the whole program with all that it knows of it for each of them, which
+ * took longer than to verify it.
+ */
+struct scratches_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, SCRATCH_PER_CPU);
+	__type(key, __u32);
+	__type(value, struct scratch);
+};
 MAP_OF(tasks, BPF_MAP_TYPE_HASH, __u32, struct task_entry, 32768);
 MAP_OF(sessions, BPF_MAP_TYPE_HASH, struct session_id, struct session_info, 4096);
 MAP_OF(cgroups, BPF_MAP_TYPE_HASH, __u64, __u32, 16384);
 struct policies_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE); /* a value of megabytes is no good through one allocation of the kernel's */
+	__uint(map_flags,
+	       BPF_F_MMAPABLE |
+		       BPF_F_INNER_MAP); /* a value of megabytes is no good through one allocation of the kernel's */
 	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct policy_image);
 };
 MAP_OF(inflights, BPF_MAP_TYPE_HASH, __u64, struct inflight, 1024);
+MAP_OF(briefs, BPF_MAP_TYPE_HASH, __u64, struct brief, 1024);
 
 MAP_OF(execs, BPF_MAP_TYPE_LRU_HASH, __u64, __u32, 4096);
 
@@ -251,6 +291,7 @@ extern struct sessions_map sessions SEC(".maps");
 extern struct cgroups_map cgroups SEC(".maps");
 extern struct policies_map policies SEC(".maps");
 extern struct inflights_map inflights SEC(".maps");
+extern struct briefs_map briefs SEC(".maps");
 
 extern volatile struct settings settings;
 
@@ -429,15 +470,29 @@ static __always_inline void op_rename_flags(struct scratch *scratch)
 		scratch->rec.op.flags |= OP_REPLACED_UNKNOWN;
 }
 
+#define INODE_HEAD 96 /* bytes */
+
+/* A field from the bytes read; from the inode where this kernel has it behind them. The offset is a constant by load. */
+#define INODE_FIELD(bytes, inode, field)                                                                     \
+	(bpf_core_field_offset(struct inode, field) <= INODE_HEAD - sizeof((inode)->field)                   \
+		 ? *(typeof((inode)->field) *)((char *)(bytes) + bpf_core_field_offset(struct inode, field)) \
+		 : BPF_CORE_READ(inode, field))
+
+/* One read of memory costs more than all that is done with what it yields. */
 static __always_inline void target_of_inode(struct target *target, struct inode *inode)
 {
+	__u64 bytes[INODE_HEAD / 8] = {};
+	struct super_block *sb;
+
 	if (!inode)
 		return;
-	target->ino = BPF_CORE_READ(inode, i_ino);
-	target->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	target->mode = BPF_CORE_READ(inode, i_mode);
-	target->nlink = BPF_CORE_READ(inode, i_nlink);
-	target->size = BPF_CORE_READ(inode, i_size);
+	bpf_probe_read_kernel(bytes, sizeof(bytes), inode);
+	sb = INODE_FIELD(bytes, inode, i_sb);
+	target->ino = INODE_FIELD(bytes, inode, i_ino);
+	target->dev = BPF_CORE_READ(sb, s_dev);
+	target->mode = INODE_FIELD(bytes, inode, i_mode);
+	target->nlink = INODE_FIELD(bytes, inode, i_nlink);
+	target->size = INODE_FIELD(bytes, inode, i_size);
 }
 
 #endif

@@ -25,7 +25,8 @@ struct {
 	__type(value, __u32);
 } inspected SEC(".maps");
 
-/* By process: the file that it had looked through last. Records are taken in order, so with this one all are done. */
+/* By process: the file that it had looked through last. Records are taken in order, so with this one all are done. One of
+ * zeros: the process stands stopped until they are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -456,6 +457,7 @@ __noinline int address_may_serve(__u32 slot, __u64 address, __u32 user)
 __noinline int connect_seen(__u64 address, __u32 user)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct file_key none = {};
 	struct scratch *scratch;
 	int slot;
 
@@ -470,7 +472,9 @@ __noinline int connect_seen(__u64 address, __u32 user)
 	scratch->pending.text_used = 0;
 	scratch->pending.fixed = sizeof(struct record_map);
 	scratch->rec.map.flags = MAP_STOPPED | (scratch->unresolved ? MAP_UNRESOLVED : 0);
-	bpf_map_delete_elem(&inspecting, &tgid); /* asked once: the file may be one that cannot be looked at */
+	/* Asked once, since the file may be one that cannot be looked at; and noted, for the daemon after one that took the
+	 * record and was killed. */
+	bpf_map_update_elem(&inspecting, &tgid, &none, BPF_ANY);
 	/* The stop comes before the record: otherwise the answer could overtake it. */
 	if (bpf_send_signal_thread(SIGSTOP))
 		count(COUNT_SIGNAL_FAILED);

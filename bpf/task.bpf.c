@@ -166,8 +166,9 @@ static __always_inline int task_await(struct task_struct *task, __u32 tgid, stru
  * A process in a cgroup that the policy names is a member of that cgroup's session, which the first of them begins: where
  * that one stands is the workspace.
  */
-static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start, bool at_exec)
+__noinline int cgroup_join_whole(__u64 address, __u32 tgid, __u64 start, __u32 at_exec)
 {
+	struct task_struct *task = (struct task_struct *)address;
 	__u64 cgroup = cgroup_id_of(task);
 	__u32 *agent = bpf_map_lookup_elem(&cgroups, &cgroup);
 	struct task_entry entry = {.start = start};
@@ -241,8 +242,23 @@ static __always_inline int task_await_inherit(struct task_struct *parent, struct
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+/* The place of that in the programs below: see guard_step. Armed at once only where the policy names cgroups or pods. */
+__noinline int cgroup_join(__u64 address, __u32 tgid, __u64 start, __u32 at_exec)
+{
+	int joined = 0;
+
+	asm volatile("" : "+r"(joined) : "r"(address), "r"(tgid), "r"(start), "r"(at_exec) : "memory");
+	return joined;
+}
+
+static __always_inline int task_join_cgroup(struct task_struct *task, __u32 tgid, __u64 start, bool at_exec, bool whole)
+{
+	__u64 address = address_of(task);
+
+	return whole ? cgroup_join_whole(address, tgid, start, at_exec) : cgroup_join(address, tgid, start, at_exec);
+}
+
+static __always_inline int fork_seen(struct task_struct *parent, struct task_struct *child, bool whole)
 {
 	struct task_entry *entry, copy = {};
 	struct scratch *scratch;
@@ -252,7 +268,9 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	entry = task_entry_any(parent);
 	if (!entry)
-		return settings.watch_cgroups ? task_join_cgroup(child, child->tgid, child->start_boottime, false) : 0;
+		return settings.watch_cgroups
+			       ? task_join_cgroup(child, child->tgid, child->start_boottime, false, whole)
+			       : 0;
 	if (entry->awaiting)
 		return task_await_inherit(parent, child, entry);
 	copy.start = child->start_boottime;
@@ -271,6 +289,18 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	emit(slot, 0);
 	scratch_release(slot);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_seen(parent, child, false);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork_whole, struct task_struct *parent, struct task_struct *child)
+{
+	return fork_seen(parent, child, true);
 }
 
 /*
@@ -510,6 +540,20 @@ __noinline int exec_environ_chunk(__u32 slot, __u64 start, __u64 length)
 	return match_environ_chunk(slot, length);
 }
 
+#define ENVIRON_SOME 8 /* chunks walked by one call: the verifier walks as many */
+
+__noinline int exec_environ_some(__u32 slot, __u64 start, __u64 end)
+{
+	for (long i = 0; i < ENVIRON_SOME; i++) {
+		if (start >= end)
+			break;
+		if (exec_environ_chunk(slot, start, end - start))
+			return -1;
+		start += ENVIRON_CHUNK;
+	}
+	return 0;
+}
+
 /*
  * Which agent set the variables that a program was given, 0 for none. A second source: whatever runs below an agent
  * inherits them, and may clear them. execve has just written these pages, so they can be read without a fault.
@@ -528,10 +572,10 @@ __noinline int exec_environ(__u32 slot)
 	end = BPF_CORE_READ(task, mm, env_end);
 	if (end > start + ENVIRON_BYTES)
 		count(COUNT_ENVIRON_CUT);
-	for (long i = 0; i < ENVIRON_BYTES / ENVIRON_CHUNK; i++) {
-		if (start >= end || exec_environ_chunk(slot, start, end - start))
+	for (long i = 0; i < ENVIRON_BYTES / (ENVIRON_CHUNK * ENVIRON_SOME); i++) {
+		if (start >= end || exec_environ_some(slot, start, end))
 			break;
-		start += ENVIRON_CHUNK;
+		start += ENVIRON_CHUNK * ENVIRON_SOME;
 	}
 	set = scratch->facts.path;
 	agent = rule_set_first(&set);
@@ -591,7 +635,7 @@ struct execs_map execs SEC(".maps");
  * new program has not run an instruction yet. Nonzero: some rule is about it. The default is not: to run a program is no
  * loss by itself.
  */
-__noinline int exec_judge(__u32 slot, __u32 old_pid)
+__noinline int exec_judge_whole(__u32 slot, __u32 old_pid)
 {
 	struct scratch *scratch = scratch_of(slot);
 	struct record_exec *exec;
@@ -651,8 +695,17 @@ __noinline int exec_judge(__u32 slot, __u32 old_pid)
 	return act == ACT_HOLD_AGAIN ? 0 : 1;
 }
 
+/* The place of that judgement in process_exec: see guard_step. Armed at once only where a rule is about programs. */
+__noinline int exec_judge(__u32 slot, __u32 old_pid)
+{
+	int judged = 0;
+
+	asm volatile("" : "+r"(judged) : "r"(slot), "r"(old_pid) : "memory");
+	return judged;
+}
+
 /* The new program of the current process may be the first of a container. */
-__noinline int exec_join(void)
+static __always_inline int exec_join(bool whole)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 start = BPF_CORE_READ(task, group_leader, start_boottime);
@@ -660,7 +713,7 @@ __noinline int exec_join(void)
 	/* runc runs a copy of itself once it is in the cgroup, with the host's mounts still (CVE-2019-5736). */
 	if (BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == settings.host_mounts)
 		return 0;
-	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true);
+	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true, whole);
 }
 
 /* What it runs may hold a libc or libpq, by which its first loss comes. */
@@ -671,17 +724,16 @@ static __always_inline void exec_awaiting(struct linux_binprm *bprm)
 }
 
 /* Whose a process that is no member turns out to be. Not one within the other, for the sake of the stack. */
-static __always_inline struct task_entry *exec_entry(struct task_struct *task)
+static __always_inline struct task_entry *exec_entry(struct task_struct *task, bool whole)
 {
 	if (settings.watch_pods && task_entry_any(task))
 		task_resolve();
 	else
-		exec_join();
+		exec_join(whole);
 	return task_entry_of(task);
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+static __always_inline int exec_seen(struct task_struct *task, int old_pid, struct linux_binprm *bprm, bool whole)
 {
 	struct task_entry *entry = task_entry_of(task);
 	struct scratch *scratch;
@@ -691,7 +743,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	long length;
 
 	if (!entry && settings.watch_cgroups)
-		entry = exec_entry(task);
+		entry = exec_entry(task, whole);
 	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only)) {
 		exec_awaiting(bprm);
 		return 0;
@@ -725,7 +777,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	}
 	exec_record(slot, scratch, task, old_pid);
 	emit(slot, scratch->rec.exec.flags & EXEC_NEW_SESSION);
-	if (entry && settings.watch_execs && exec_judge(slot, old_pid))
+	if (entry && settings.watch_execs && (whole ? exec_judge_whole(slot, old_pid) : exec_judge(slot, old_pid)))
 		emit(slot, scratch->rec.op.flags & (OP_ACTED | OP_HELD));
 	scratch_release(slot);
 	if (settings.inspect_maps)
@@ -735,6 +787,25 @@ out:
 	scratch_release(slot);
 	exec_awaiting(bprm);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	return exec_seen(task, old_pid, bprm, false);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec_whole, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	return exec_seen(task, old_pid, bprm, true);
+}
+
+/* Behind the program that it is put into: they are loaded in this order. */
+SEC("freplace/exec_judge")
+int exec_judge_body(__u32 slot, __u32 old_pid)
+{
+	return exec_judge_whole(slot, old_pid);
 }
 
 /* What is made below a pod's cgroup is the pod's: its containers, before any process can be in them. */
@@ -827,12 +898,30 @@ int BPF_PROG(cgroup_gone, struct cgroup *cgroup)
 }
 
 /* A process moved into such a cgroup joins, unless it is in a session already: membership is never taken away. */
-SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct task_struct *task)
+static __always_inline int attached_seen(struct cgroup *cgroup, struct task_struct *task, bool whole)
 {
 	if (!settings.watch_cgroups || BPF_CORE_READ(cgroup, root, hierarchy_id) || task_entry_of(task))
 		return 0;
-	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime), false);
+	return task_join_cgroup(task, task->tgid, BPF_CORE_READ(task, group_leader, start_boottime), false, whole);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attached, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	return attached_seen(cgroup, task, false);
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_attached_whole, struct cgroup *cgroup, const char *path, struct task_struct *task)
+{
+	return attached_seen(cgroup, task, true);
+}
+
+/* Behind the programs that it is put into: they are loaded in this order. */
+SEC("freplace/cgroup_join")
+int cgroup_join_body(__u64 address, __u32 tgid, __u64 start, __u32 at_exec)
+{
+	return cgroup_join_whole(address, tgid, start, at_exec);
 }
 
 SEC("iter/task")

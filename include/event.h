@@ -288,7 +288,8 @@ enum tamper {
 	TAMPER_BPF = 3, /* detail: enum bpf_cmd */
 	TAMPER_UMOUNT = 4, /* of the file system that holds the pins */
 	TAMPER_REQUEST = 5, /* over the socket; written by userspace */
-	TAMPER_COUNT = 6,
+	TAMPER_WAKE = 6, /* a SIGCONT to a process that is held, which is no answer; detail: its number. Not refused */
+	TAMPER_COUNT = 7,
 };
 
 struct record_tamper {

@@ -141,7 +141,9 @@ static void print_people(const struct diagnosis *diagnosis, bool color)
 
 	printf("kernel      %s\n", facts->release);
 	printf("active LSMs %s\n", facts->lsm_list[0] ? facts->lsm_list : "not told (securityfs is not mounted)");
-	printf("cgroup2     %s\n", facts->cgroup2 ? facts->cgroup_root : "not mounted: agents are not found by cgroup");
+	printf("cgroup2     %s\n",
+	       facts->cgroup2 ? facts->cgroup_root
+			      : "not mounted: agents are not found by cgroup, and what is held can be woken");
 	print_blindness(diagnosis);
 	print_features(diagnosis, color);
 	print_tiers(diagnosis);

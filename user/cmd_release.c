@@ -4,8 +4,10 @@
 
 #include "control.h"
 #include "engine.h"
+#include "freezer.h"
 #include "opts.h"
 #include "pins.h"
+#include "probe.h"
 
 struct release_options {
 	const char *pins;
@@ -31,7 +33,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct option_spec release_spec = {
 	.summary =
 		"Answers every open hold as its rule's on_timeout says. Where a daemon was started with --keep and is gone, "
-		"the guard that it left in the kernel is taken off as well.",
+		"the guard that it left in the kernel is taken off as well. Processes that a killed daemon left frozen, with nothing "
+		"in the kernel, are given back: they stand stopped as by SIGSTOP.",
 	.examples = "  sudo reprieve release\n",
 	.common = COMMON_SOCKET | COMMON_JSON,
 	.options = rows,
@@ -95,6 +98,21 @@ static int release_without_daemon(const char *pins, const struct common_options 
 	return print_released(json_pack("{s:I}", "released", (json_int_t)released), common->json);
 }
 
+/* What a guard froze that is gone altogether: nobody can answer for it any more. Returns how many processes. */
+static size_t release_frozen(const char *pins)
+{
+	struct freezer *freezer = NULL;
+	struct kernel_facts facts;
+	size_t count;
+
+	if (geteuid() || probe_kernel(PROBE_QUICK, &facts))
+		return 0;
+	count = facts.cgroup2 && !freezer_new(facts.cgroup_root, pins, &freezer) ? freezer_sweep(freezer) : 0;
+	freezer_free(freezer);
+	probe_done(&facts);
+	return count;
+}
+
 int cmd_release(int argc, char **argv)
 {
 	struct release_options own = {.pins = PINS_DEFAULT};
@@ -108,6 +126,8 @@ int cmd_release(int argc, char **argv)
 	failed = control_call(common.socket, json_pack("{s:s}", "command", "release"), &error, &result);
 	if (control_no_daemon(failed) && pins_exist(own.pins))
 		return release_without_daemon(own.pins, &common);
+	if (control_no_daemon(failed) && release_frozen(own.pins))
+		return EXIT_DONE;
 	if (failed)
 		return control_report(failed, &error);
 	return print_released(result, common.json);

@@ -9,6 +9,7 @@
 #include "adopt.h"
 #include "container_state.h"
 #include "degraded.h"
+#include "freezer.h"
 #include "journal_entries.h"
 #include "kube_holds.h"
 #include "kube_policies.h"
@@ -50,7 +51,8 @@ struct engine {
 	struct libpq_set *libraries;
 	struct stakes *stakes;
 	struct libc_probes *libc;
-	sd_event_source *ready, *more, *tick, *deadline;
+	struct freezer *freezer;
+	sd_event_source *begin, *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
 	struct degraded degraded;
@@ -134,6 +136,42 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 	return guard_stands(engine->guard, pid, tid);
 }
 
+static void loosen(const struct process_id *process, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	freezer_thaw(engine->freezer, process);
+}
+
+static int secure(const struct process_id *process, bool keep, void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (keep)
+		return freezer_freeze(engine->freezer, process);
+	freezer_put_back(engine->freezer, process);
+	return 0;
+}
+
+static struct call_hooks call_hooks(struct engine *engine)
+{
+	return (struct call_hooks){stands, loosen, secure, engine};
+}
+
+/* A call that only its stop keeps from being made: nobody else's SIGCONT may let it go on. */
+static void act_secure(const struct actor *actor, void *userdata)
+{
+	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
+	int error;
+
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = secure_call(actor, &hooks);
+	guard_set_traced(engine->guard, 0);
+	if (error)
+		log_debug("process %u is held by its stop alone: %s", actor->process.pid, strerror(-error));
+}
+
 /*
  * On the uprobe tier what is kept of a call must be gone before: a thread that stands at another one keeps its process
  * stopped. A call that the lsm tier holds runs again, and looks for what is kept of it.
@@ -141,10 +179,13 @@ static bool stands(uint32_t pid, uint32_t tid, void *userdata)
 static int act_resume(const struct actor *actor, void *userdata)
 {
 	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
 	int error;
 
+	if (!guard_can_stand(engine->guard))
+		hooks.stands = NULL;
 	guard_set_traced(engine->guard, actor->process.pid);
-	error = resume_call(actor, guard_can_stand(engine->guard) ? stands : NULL, engine);
+	error = resume_call(actor, &hooks);
 	guard_set_traced(engine->guard, 0);
 	return error;
 }
@@ -218,6 +259,7 @@ static void act_mapped(const struct event *event, void *userdata)
 
 	/* A program that is held at its start maps its libraries all the same. */
 	if (!event->map.ino) {
+		guard_connects(engine->guard, actor->process.pid);
 		if (!holds_waits(pipeline_holds(engine->pipeline), &actor->process))
 			resume_mapped(engine, actor);
 		return;
@@ -258,6 +300,7 @@ static void hook_go_on(const struct event *event, void *userdata)
 {
 	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
+	struct call_hooks hooks = call_hooks(engine);
 	int error = 0;
 
 	guard_forget_call(engine->guard, actor);
@@ -265,7 +308,7 @@ static void hook_go_on(const struct event *event, void *userdata)
 		error = act_resume(actor, engine);
 	} else {
 		guard_set_traced(engine->guard, actor->process.pid);
-		error = restart_call(event, stands, engine);
+		error = restart_call(event, &hooks);
 		guard_set_traced(engine->guard, 0);
 		if (error && error != -ESRCH) {
 			log_warning("process %u goes on unjudged with the call that its pod was not known at: %s",
@@ -383,12 +426,13 @@ static int act_refuse(const struct event *event, void *userdata)
 {
 	const struct actor *actor = event_actor(event);
 	struct engine *engine = userdata;
+	struct call_hooks hooks = call_hooks(engine);
 	int error;
 
 	/* Not later: the thread may be at its next call by then. */
 	guard_drop_held(engine->guard, actor);
 	guard_set_traced(engine->guard, actor->process.pid);
-	error = refuse_call(event, stands, engine);
+	error = refuse_call(event, &hooks);
 	guard_set_traced(engine->guard, 0);
 	return error;
 }
@@ -676,7 +720,7 @@ static int install_policy(struct engine *engine, struct policy *policy)
 	struct guard_policy kernel = {.image = image,
 				      .inspect = inspect_mode(engine, policy),
 				      .watch_execs = wants_exec(policy),
-				      .watch_pods = engine->options.api.server && policy_wants_pods(policy),
+				      .watch_pods = waits_for_pods(engine, policy),
 				      .deny_unresolved = policy_unresolved(policy)->verdict >= VERDICT_HOLD};
 	int error;
 
@@ -905,11 +949,12 @@ static void add_own(const char *path, struct file_id *files, size_t *count)
 static void protect_own(struct engine *engine)
 {
 	static const char *const paths[] = {"/etc/reprieve", "/run/reprieve", "/sys/fs/bpf/reprieve"};
-	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 3];
+	struct file_id files[ARRAY_SIZE(paths) + ENGINE_OWN_FILES_MAX + 4];
 	size_t count = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
 		add_own(paths[i], files, &count);
+	add_own(engine->options.pins, files, &count);
 	add_own(engine->options.policy_path, files, &count);
 	add_own(engine->options.journal, files, &count);
 	add_own(engine->options.journal_key, files, &count);
@@ -948,6 +993,8 @@ static void rotate_journal(struct engine *engine)
 /* What was written until now, where that is not more than a few seconds' work. */
 static void catch_up(struct engine *engine)
 {
+	if (!engine->source)
+		return;
 	source_ring_flush(engine->source);
 	work(engine, CATCH_UP_NS);
 	tell_losses(engine);
@@ -955,6 +1002,8 @@ static void catch_up(struct engine *engine)
 
 void engine_drain(struct engine *engine)
 {
+	if (!engine->source)
+		return;
 	source_ring_flush(engine->source);
 	do
 		work(engine, CATCH_UP_NS);
@@ -1288,6 +1337,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	follow_clock(engine);
 	tell_losses(engine);
 	look_again(engine);
+	freezer_tick(engine->freezer);
 	rotate_journal(engine);
 	push_journal(engine);
 	protect_own(engine);
@@ -1330,7 +1380,6 @@ static int prove(struct engine *engine)
 	return 0;
 }
 
-/* Where LSM programs turn out never to be called, the next tier is tried. */
 static void find_libraries(struct engine *engine)
 {
 	if (engine->facts.uprobe.result != PROBE_WORKS)
@@ -1352,6 +1401,101 @@ static int look_through_again(struct engine *engine)
 	return 0;
 }
 
+static int watch_ring(struct engine *engine, sd_event *event)
+{
+	uint64_t now;
+	int error = source_ring_start(guard_ring_fd(engine->guard), BACKLOG_BYTES, &engine->source);
+
+	if (error)
+		return error;
+	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_add_defer(event, &engine->more, on_more, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
+	error = sd_event_add_time(event, &engine->deadline, CLOCK_BOOTTIME, 0, 1, on_deadline, engine);
+	if (error < 0)
+		return error;
+	error = sd_event_source_set_enabled(engine->deadline, SD_EVENT_OFF);
+	if (error < 0)
+		return error;
+	/* Without it a question tells of the one operation only. */
+	if (stakes_new(event, on_stake, engine, &engine->stakes))
+		log_warning("what is at stake in holds cannot be counted");
+	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
+	if (error < 0)
+		return error;
+	error = sd_event_add_time(event, &engine->tick, CLOCK_MONOTONIC, now + LOSS_TICK_USEC, 0, on_tick, engine);
+	if (error < 0)
+		return error;
+	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
+}
+
+/* What the policy is about: operations, as a mask, and cgroups, those of pods too. Its default is about every operation unless it allows. */
+static uint32_t wanted_ops(const struct engine *engine, const struct policy *policy)
+{
+	bool cgroups = policy_image(policy)->dfa.start[DFA_CGROUP] != DFA_DEAD || waits_for_pods(engine, policy);
+	uint32_t ops = cgroups ? GUARD_CGROUPS : 0;
+
+	if (policy_image(policy)->rules.default_verdict > VERDICT_ALLOW)
+		return ~0u;
+	for (size_t i = 0; i < policy_rule_count(policy); i++)
+		for (enum op op = 0; op < OP_COUNT; op++)
+			if (policy_rule_wants(policy, i, op))
+				ops |= 1u << op;
+	return ops;
+}
+
+/*
+ * What may come a moment after the policy: the record of operations that it is not about, the look for libraries where
+ * that is so of statements, and the guard's own protection. It is proven like what came first.
+ */
+static int arm_rest(struct engine *engine)
+{
+	bool libraries = !guard_is_armed(engine->guard, OP_SQL);
+	int error = guard_arm_rest(engine->guard);
+
+	if (!error) {
+		error = selftest_run(engine->guard, &engine->self_test);
+		guard_exempt_done(engine->guard);
+	}
+	if (error) {
+		log_error("the rest of the guard cannot be armed: %s", strerror(-error));
+		return error;
+	}
+	guard_drop_unproven(engine->guard);
+	if (libraries)
+		find_libraries(engine);
+	return 0;
+}
+
+/* Before any other event: no request of a session is answered until all is armed. */
+static int on_begin(sd_event_source *source, void *userdata)
+{
+	sd_event *event = sd_event_source_get_event(source);
+	int error = watch_ring(userdata, event);
+
+	if (!error)
+		error = arm_rest(userdata);
+	if (error)
+		sd_event_exit(event, error);
+	return error;
+}
+
+static int arm_rest_soon(struct engine *engine, sd_event *event)
+{
+	int error = sd_event_add_defer(event, &engine->begin, on_begin, engine);
+
+	if (error >= 0)
+		error = sd_event_source_set_priority(engine->begin, SD_EVENT_PRIORITY_IMPORTANT);
+	return MIN(error, 0);
+}
+
+/* Where LSM programs turn out never to be called, the next tier is tried. */
 static int load_and_prove(struct engine *engine, const struct guard_options *options)
 {
 	int error = guard_load(&engine->facts, options, &engine->guard);
@@ -1388,6 +1532,7 @@ static int open_pipeline(struct engine *engine)
 					   .kill = act_kill,
 					   .resume = act_resume,
 					   .refuse = act_refuse,
+					   .secure = act_secure,
 					   .grant = act_grant,
 					   .revoke = act_revoke,
 					   .drop_held = act_drop_held,
@@ -1412,40 +1557,6 @@ static int open_pipeline(struct engine *engine)
 	engine->clock = current_clock();
 	return pipeline_new(&actions, engine->agents, engine->options.sinks, host[0] ? host : NULL, engine->clock,
 			    &engine->pipeline);
-}
-
-static int watch_ring(struct engine *engine, sd_event *event)
-{
-	uint64_t now;
-	int error = source_ring_start(guard_ring_fd(engine->guard), BACKLOG_BYTES, &engine->source);
-
-	if (error)
-		return error;
-	error = sd_event_add_io(event, &engine->ready, source_ring_fd(engine->source), EPOLLIN, on_ready, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_add_defer(event, &engine->more, on_more, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_source_set_enabled(engine->more, SD_EVENT_OFF);
-	if (error < 0)
-		return error;
-	error = sd_event_add_time(event, &engine->deadline, CLOCK_BOOTTIME, 0, 1, on_deadline, engine);
-	if (error < 0)
-		return error;
-	error = sd_event_source_set_enabled(engine->deadline, SD_EVENT_OFF);
-	if (error < 0)
-		return error;
-	/* Without it a question tells of the one operation only. */
-	if (stakes_new(event, on_stake, engine, &engine->stakes))
-		log_warning("what is at stake in holds cannot be counted");
-	error = sd_event_now(event, CLOCK_MONOTONIC, &now);
-	if (error < 0)
-		return error;
-	error = sd_event_add_time(event, &engine->tick, CLOCK_MONOTONIC, now + LOSS_TICK_USEC, 0, on_tick, engine);
-	if (error < 0)
-		return error;
-	return sd_event_source_set_enabled(engine->tick, SD_EVENT_ON);
 }
 
 static int take_one_held(const void *record, size_t size, void *userdata)
@@ -1532,13 +1643,16 @@ static int engine_start(struct engine *engine, sd_event *event)
 					.tracepoints = engine->options.tracepoints,
 					.pins = engine->options.pins,
 					.instance = (uint32_t)(now_ns(CLOCK_BOOTTIME) / NSEC_PER_MSEC) | 1,
-					.members_only = !engine->options.adopt};
+					.members_only = !engine->options.adopt,
+					/* Who guards one command starts it as soon as it guards. */
+					.in_two_steps = engine->options.adopt};
 	_cleanup_policy_ struct policy *policy = NULL;
 	int error;
 
 	/* What is wrong with the policy was printed already, and is no fault of the kernel's. */
 	if (load_policy(engine, &policy))
 		return -EINVAL;
+	options.first = wanted_ops(engine, policy);
 	error = open_journal(engine, policy);
 	if (!error)
 		error = open_unresolved(engine, event);
@@ -1558,9 +1672,9 @@ static int engine_start(struct engine *engine, sd_event *event)
 		return error;
 	protect_own(engine);
 	tell_degraded(engine, take_pointer(policy));
-	if (!guard_adopted(engine->guard))
+	if (!guard_adopted(engine->guard) && guard_is_armed(engine->guard, OP_SQL))
 		find_libraries(engine);
-	error = watch_ring(engine, event);
+	error = guard_has_rest(engine->guard) ? arm_rest_soon(engine, event) : watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
 	if (!error && engine->options.api.server)
@@ -1574,6 +1688,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = open_policies(engine, event);
 	if (!error)
 		error = open_objects(engine, event);
+	/* Behind those that are ours now, and before agents are looked for by their cgroups. */
+	freezer_sweep(engine->freezer);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
@@ -1609,6 +1725,9 @@ int engine_new(sd_event *event, const struct engine_options *options, struct eng
 	if (!error)
 		error = libpq_set_new(&engine->libraries);
 	if (!error)
+		error = freezer_new(engine->facts.cgroup2 ? engine->facts.cgroup_root : NULL, options->pins,
+				    &engine->freezer);
+	if (!error)
 		error = engine_start(engine, event);
 	if (error < 0) {
 		explain_failure(engine, error);
@@ -1634,6 +1753,7 @@ void engine_free(struct engine *engine)
 
 	if (!engine)
 		return;
+	sd_event_source_disable_unref(engine->begin);
 	sd_event_source_disable_unref(engine->ready);
 	sd_event_source_disable_unref(engine->more);
 	sd_event_source_disable_unref(engine->tick);
@@ -1653,6 +1773,9 @@ void engine_free(struct engine *engine)
 	if (engine->unresolved && engine->guard && !guard_keeps(engine->guard))
 		unresolved_let_go(engine->unresolved);
 	unresolved_free(engine->unresolved);
+	if (engine->freezer && !(engine->guard && guard_keeps(engine->guard)))
+		freezer_abandon(engine->freezer);
+	freezer_free(engine->freezer);
 	pipeline_free(engine->pipeline);
 	libc_probes_free(engine->libc);
 	probe_done(&engine->facts);

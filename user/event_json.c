@@ -1189,7 +1189,7 @@ static const char *tamper_name(uint32_t what)
 	static const char *const names[TAMPER_COUNT] = {
 		[TAMPER_SIGNAL] = "signal-to-the-daemon",   [TAMPER_TRACE] = "trace-of-the-daemon",
 		[TAMPER_BPF] = "bpf-objects-of-others",	    [TAMPER_UMOUNT] = "unmount-of-the-pins",
-		[TAMPER_REQUEST] = "request-to-the-daemon",
+		[TAMPER_REQUEST] = "request-to-the-daemon", [TAMPER_WAKE] = "wake-of-a-hold",
 	};
 
 	return what < TAMPER_COUNT && names[what] ? names[what] : "unknown";

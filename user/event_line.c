@@ -530,6 +530,12 @@ static void line_hold(const struct line *line, const json_t *event)
 		buffer_text(buffer, " at stake");
 		return;
 	}
+	if (change && streq(change, "woken")) {
+		number_of(json_object_get(event, "by"), "pid", &number);
+		buffer_format(buffer, "a SIGCONT of process %lld is no answer; held again  ", (long long)number);
+		hold_add_what(buffer, event);
+		return;
+	}
 	line_add_text(buffer, state ? state : "?");
 	if (json_is_true(json_object_get(event, "killed")))
 		buffer_text(buffer, ", the process was killed");

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A database ready for questions, written in one transaction. */
-#include <sqlite3.h>
-
 #include "export.h"
+#include "late_sqlite.h"
 
 /*
  * user_version counts changes that a reader must know of. Times are text as in events, with a twin in nanoseconds since
@@ -564,10 +563,12 @@ static int add_info(struct export *export, struct database *database, const char
 static int begin(struct export *export)
 {
 	struct database *database = calloc(1, sizeof(*database));
-	int error;
+	int error = late_sqlite();
 
-	if (!database)
-		return -ENOMEM;
+	if (error || !database) {
+		free(database);
+		return error ? error : -ENOMEM;
+	}
 	export->state = database;
 	if (sqlite3_open_v2(export->path, &database->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL))
 		return failed(export, database);

@@ -341,6 +341,14 @@ struct hold *holds_find(struct holds *holds, uint32_t number)
 	return NULL;
 }
 
+struct hold *holds_of_process(struct holds *holds, uint32_t pid)
+{
+	for (struct hold *hold = holds->first; hold; hold = hold->next)
+		if (hold->state == HOLD_OPEN && hold->process->id.pid == pid)
+			return hold;
+	return NULL;
+}
+
 static int copy_terms(const struct hold_terms *terms, struct hold *hold)
 {
 	hold->terms = *terms;
@@ -449,6 +457,8 @@ int holds_stopped(struct holds *holds, const struct event *event, struct process
 	add_call(hold, call);
 	if (answered)
 		settle_late(holds, hold, event);
+	else if (!runs_again(call) && holds->actions.secure)
+		holds->actions.secure(actor, holds->actions.userdata);
 	*ret_hold = hold;
 	*ret_new = begun;
 	return 0;

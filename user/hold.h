@@ -75,6 +75,7 @@ struct hold {
 	struct grant_key *objects; /* answers given once, in the kernel until the call runs again */
 	size_t object_count;
 	bool nudge; /* GONE: the process may stand stopped for nothing, until `until` */
+	bool woken; /* a SIGCONT that was no answer has been told of */
 	bool killed; /* the call could not be made to fail: the process was ended instead */
 	json_t *facts; /* of the first call, for people; owned, may be NULL */
 	struct hold_stake stake;
@@ -98,6 +99,8 @@ struct hold_actions {
 	int (*resume)(const struct actor *actor, void *userdata);
 	int (*kill)(const struct actor *actor, void *userdata);
 	int (*refuse)(const struct event *event, void *userdata);
+	/* A SIGCONT would let the call be made without an answer: keeps the process from that. */
+	void (*secure)(const struct actor *actor, void *userdata);
 	/* The process is about to go on with a refusal, or to be ended: the time to tell it why. */
 	void (*tell)(const struct hold *hold, enum verdict verdict, void *userdata);
 	/* The state of a question changed; it may be freed behind this call. */
@@ -144,6 +147,8 @@ void holds_session_ended(struct holds *holds, const struct session_id *session);
 
 /* Borrowed, until the next call; NULL: no such question, or it is closed. */
 struct hold *holds_find(struct holds *holds, uint32_t number);
+/* The same: the first open question of a process. */
+struct hold *holds_of_process(struct holds *holds, uint32_t pid);
 
 /*
  * holds_decide - answers a question that is open or timed out

@@ -10,6 +10,7 @@
 
 #define KERNEL_BTF "/sys/kernel/btf/vmlinux"
 #define BTF_ROOM ((size_t)16 << 20) /* bytes; stock kernels have 4 to 8 million */
+#define NAME_MARGIN 16 /* bytes behind the last name that are read with it: see hash_name */
 
 /* Bytes behind a struct btf_type, by its kind (Documentation/bpf/btf.rst). Negative: a kind we do not know. */
 static ssize_t trailing_bytes(const struct btf_type *type)
@@ -49,7 +50,7 @@ static ssize_t trailing_bytes(const struct btf_type *type)
 	}
 }
 
-#define SLOTS (1u << 18) /* of the index: stock kernels have some 70,000 functions and typedefs */
+#define CHAINS (1u << 16) /* of the index: stock kernels have some 100,000 functions, typedefs and structures */
 
 struct kernel_btf {
 	char *data; /* as the kernel gives it */
@@ -57,18 +58,33 @@ struct kernel_btf {
 	const char *names, *names_end;
 	uint32_t *offsets; /* of each type, by its id, from `types` */
 	uint32_t count; /* of ids, with that of void */
-	uint32_t *slots; /* ids by the hash of their name; 0: free */
-	uint32_t indexed; /* slots in use */
+	uint32_t *chains; /* the last id for each hash of a name; 0: none */
+	uint32_t *before; /* of each id in a chain, the one before it */
 };
 
+/* Eight bytes of a name, those from its NUL on as 0. */
+static uint64_t name_word(const char *name, bool *ret_ended)
+{
+	uint64_t word, ends;
+
+	memcpy(&word, name, sizeof(word));
+	ends = (word - 0x0101010101010101ull) & ~word & 0x8080808080808080ull;
+	*ret_ended = ends;
+	return ends ? word & (((ends & -ends) >> 7) - 1) : word;
+}
+
+/* Of the first sixteen bytes, since to go through all of every name takes longest of all that an index needs. */
 static uint32_t hash_name(const char *name)
 {
-	uint32_t hash = 2166136261u; /* FNV-1a */
+	bool ended;
+	uint64_t hash = name_word(name, &ended) * 0x9e3779b97f4a7c15ull;
 
-	for (; *name; name++)
-		hash = (hash ^ (unsigned char)*name) * 16777619u;
-	return (hash ^ hash >> 15) & (SLOTS - 1);
+	if (!ended)
+		hash = (hash ^ hash >> 29 ^ name_word(name + 8, &ended)) * 0xbf58476d1ce4e5b9ull;
+	return (uint32_t)(hash >> 48);
 }
+
+_Static_assert(CHAINS == 1u << 16, "a hash of 16 bits");
 
 static const struct btf_type *type_by_id(const struct kernel_btf *btf, uint32_t id)
 {
@@ -82,22 +98,20 @@ static const char *name_of(const struct kernel_btf *btf, const struct btf_type *
 	return name < btf->names_end ? name : "";
 }
 
-static int index_type(struct kernel_btf *btf, const struct btf_type *type, uint32_t id)
+static void index_type(struct kernel_btf *btf, const struct btf_type *type, uint32_t id)
 {
-	uint32_t kind = BTF_INFO_KIND(type->info), slot;
+	uint32_t kind = BTF_INFO_KIND(type->info), *chain;
+	const char *name;
 
 	/* Tracepoints are typedefs: btf_trace_ and the name. */
 	if (kind != BTF_KIND_FUNC && kind != BTF_KIND_TYPEDEF && kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION)
-		return 0;
-	if (!*name_of(btf, type))
-		return 0;
-	if (++btf->indexed > SLOTS / 2)
-		return -EPROTO;
-	slot = hash_name(name_of(btf, type));
-	while (btf->slots[slot])
-		slot = (slot + 1) & (SLOTS - 1);
-	btf->slots[slot] = id;
-	return 0;
+		return;
+	name = name_of(btf, type);
+	if (!*name)
+		return;
+	chain = &btf->chains[hash_name(name)];
+	btf->before[id] = *chain;
+	*chain = id;
 }
 
 static int index_types(struct kernel_btf *btf)
@@ -108,8 +122,9 @@ static int index_types(struct kernel_btf *btf)
 		const struct btf_type *type = (const struct btf_type *)at;
 		ssize_t trailing = trailing_bytes(type);
 
-		if (trailing < 0 || index_type(btf, type, btf->count))
+		if (trailing < 0)
 			return -EPROTO;
+		index_type(btf, type, btf->count);
 		btf->offsets[btf->count] = (uint32_t)(at - btf->types);
 		at += sizeof(*type) + (size_t)trailing;
 	}
@@ -132,8 +147,9 @@ static int split(struct kernel_btf *btf, size_t length)
 	if (btf->names_end[-1])
 		return -EPROTO;
 	btf->offsets = malloc((header->type_len / sizeof(struct btf_type) + 2) * sizeof(*btf->offsets));
-	btf->slots = calloc(SLOTS, sizeof(*btf->slots));
-	return btf->offsets && btf->slots ? index_types(btf) : -ENOMEM;
+	btf->before = malloc((header->type_len / sizeof(struct btf_type) + 2) * sizeof(*btf->before));
+	btf->chains = calloc(CHAINS, sizeof(*btf->chains));
+	return btf->offsets && btf->before && btf->chains ? index_types(btf) : -ENOMEM;
 }
 
 static int read_btf(char *to, size_t room, size_t *ret_length)
@@ -160,7 +176,7 @@ int kernel_btf_new(struct kernel_btf **ret_btf)
 
 	if (!btf)
 		return -ENOMEM;
-	btf->data = malloc(BTF_ROOM);
+	btf->data = malloc(BTF_ROOM + NAME_MARGIN);
 	error = btf->data ? read_btf(btf->data, BTF_ROOM, &length) : -ENOMEM;
 	if (!error)
 		error = split(btf, length);
@@ -178,21 +194,33 @@ void kernel_btf_free(struct kernel_btf *btf)
 		return;
 	free(btf->data);
 	free(btf->offsets);
-	free(btf->slots);
+	free(btf->before);
+	free(btf->chains);
 	free(btf);
 }
 
-/* The first type of that name and one of two kinds; 0: there is none. */
+/* Asked for a name that may lie anywhere, and so be shorter than what hash_name reads. */
+static uint32_t hash_of(const char *name)
+{
+	char copy[NAME_MARGIN + 1] = "";
+
+	memcpy(copy, name, strnlen(name, NAME_MARGIN));
+	return hash_name(copy);
+}
+
+/* The first type of that name and one of two kinds; 0: there is none. A chain has the last one first. */
 static uint32_t find_type(const struct kernel_btf *btf, const char *name, uint32_t kind, uint32_t other_kind)
 {
-	for (uint32_t slot = hash_name(name); btf->slots[slot]; slot = (slot + 1) & (SLOTS - 1)) {
-		const struct btf_type *type = type_by_id(btf, btf->slots[slot]);
+	uint32_t first = 0;
+
+	for (uint32_t id = btf->chains[hash_of(name)]; id; id = btf->before[id]) {
+		const struct btf_type *type = type_by_id(btf, id);
 		uint32_t found = BTF_INFO_KIND(type->info);
 
 		if ((found == kind || found == other_kind) && streq(name_of(btf, type), name))
-			return btf->slots[slot];
+			first = id;
 	}
-	return 0;
+	return first;
 }
 
 struct kernel_function kernel_btf_find(const struct kernel_btf *btf, const char *name)

@@ -287,6 +287,8 @@ int kube_api_new(sd_event *event, const struct kube_api_options *options, struct
 
 	if (!options->server || !strstr(options->server, "://"))
 		return -EINVAL;
+	if (kube_curl_load())
+		return -ENOENT;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT))
 		return -ENOMEM;
 	api = calloc(1, sizeof(*api));

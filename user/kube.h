@@ -31,7 +31,7 @@ struct kube_api_options {
 	unsigned int watch_seconds; /* 300: how long the server is asked to keep one watch open */
 };
 
-/* Nothing is sent before a watch or a request asks for it. -EINVAL: the server is none; -ENOMEM. */
+/* Nothing is sent before a watch or a request asks for it. -EINVAL: the server is none; -ENOENT: libcurl is; -ENOMEM. */
 int kube_api_new(sd_event *event, const struct kube_api_options *options, struct kube_api **ret_api);
 /* Requests that are not answered are dropped without a word. Its watches must be gone before. */
 void kube_api_free(struct kube_api *api);

@@ -3,10 +3,9 @@
 #ifndef REPRIEVE_KUBE_INTERNAL_H
 #define REPRIEVE_KUBE_INTERNAL_H
 
-#include <curl/curl.h>
-
 #include "buffer.h"
 #include "kube.h"
+#include "kube_curl.h"
 
 #define HTTP_OK 200
 #define HTTP_GONE 410

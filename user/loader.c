@@ -19,7 +19,7 @@
 #define RESULT_LINKS 16 /* programs that learn results, or system calls whose exit tells them */
 
 /* What is loaded: at the start, or later into an object of its own with the same maps. */
-enum stage { STAGE_START = 0, STAGE_OVERWRITE = 1, STAGE_LIBPQ = 2, STAGE_COUNT = 3 };
+enum stage { STAGE_START = 0, STAGE_OVERWRITE = 1, STAGE_LIBPQ = 2, STAGE_REST = 3, STAGE_COUNT = 4 };
 
 struct guard {
 	struct reprieve *skel;
@@ -33,94 +33,127 @@ struct guard {
 	bool lsm; /* the lsm tier guards files; otherwise the tiers below do, with the tracepoints as their net */
 	struct kernel_facts facts; /* without the kernel's BTF */
 	struct reprieve *late[STAGE_COUNT]; /* programs loaded after the start */
+	int *parts; /* links of the programs that replace functions, one for each program that has the function */
+	size_t part_count;
 	struct bpf_link *overwrite; /* of guard_file_permission, while that is armed */
 	struct bpf_link **libc_links; /* of the probes in libc, where each has its own */
 	size_t libc_link_count;
 	int *libc_multi; /* links of all functions of one file each */
 	size_t libc_multi_count;
 	unsigned int libc_pinned; /* links to libcs so far */
-	struct policy_image *policies; /* both slots, mapped */
 	uint32_t active; /* slot of the policy in force */
 	const char *pins; /* directory; NULL: nothing stays when the guard is freed */
 	uint32_t instance;
 	unsigned int pinned; /* links so far */
 	bool adopted; /* another daemon's maps are in use */
+	bool in_two_steps; /* the rest waits for guard_arm_rest */
+	bool rest_armed;
+	uint32_t first; /* see struct guard_options */
+	bool whole; /* no program is replaced by parts; see enum form */
+	bool watch_execs; /* as the policy in force has it */
 	size_t ring_bytes;
 };
 
 enum need {
-	NEED_ALWAYS = 0, /* on every tier */
-	NEED_LSM = 1, /* on the lsm tier */
-	NEED_LSM_OVERWRITE = 2, /* there, where a rule may stop an overwrite */
-	NEED_LSM_HOME = 3, /* there, where a task can have storage */
-	NEED_RESULTS = 4, /* there, where fexit works: while a session lives */
-	NEED_SIGNAL = 5, /* on the signal tier, or with --tracepoints */
-	NEED_BY_HAND = 6, /* attached where and when it is asked for, as those below are */
-	NEED_COOKIE = 7, /* loaded with the first library, attached to each, where a probe has a cookie */
-	NEED_NO_COOKIE = 8, /* the same where it has none */
-	NEED_LIBC_MULTI = 9, /* on the uprobe tier, attached to each libc while a session lives; by one link */
-	NEED_LIBC = 10, /* the same, by a link for each function */
+	NEED_ALWAYS, /* on every tier */
+	NEED_LSM, /* on the lsm tier */
+	NEED_LSM_HOME, /* there, where a task can have storage */
+	NEED_SIGNAL, /* on the signal tier, or with --tracepoints */
+	/* From here on attached where and when it is asked for. */
+	NEED_BY_HAND,
+	NEED_LSM_OVERWRITE, /* on the lsm tier, where a rule may stop an overwrite */
+	NEED_RESULTS, /* there, where fexit works: while a session lives */
+	NEED_PART, /* there, put into other programs; see struct place */
+	NEED_COOKIE, /* loaded with the first library, attached to each, where a probe has a cookie */
+	NEED_NO_COOKIE, /* the same where it has none */
+	NEED_LIBC_MULTI, /* on the uprobe tier, attached to each libc while a session lives; by one link */
+	NEED_LIBC, /* the same, by a link for each function */
 };
+
+/*
+ * What many programs do is a part, a program that replaces a function in each of them (BPF_PROG_TYPE_EXT), and is
+ * verified once. Where the kernel takes no such part, and on the tiers below lsm, each program has all of it.
+ */
+enum form { FORM_ANY, FORM_PARTS, FORM_WHOLE };
+
+#define ALL_OPS ((1u << OP_COUNT) - 1)
+#define DELETIONS (1u << OP_UNLINK | 1u << OP_RMDIR)
+#define WRITES (1u << OP_OVERWRITE | 1u << OP_RAWWRITE)
 
 /* Every program, and when it is armed. */
 struct program_row {
 	const char *name;
 	enum need need;
 	const char *btf_function; /* armed only where the kernel's BTF has it */
+	enum form form;
+	uint32_t ops; /* on the lsm tier at once where one of these is, 0: with the rest */
 };
 
 static const struct program_row program_rows[] = {
-	{"process_fork", NEED_ALWAYS, NULL},
-	{"task_made", NEED_LSM_HOME, "bpf_lsm_task_alloc"},
-	{"process_exec", NEED_ALWAYS, NULL},
-	{"process_exit", NEED_ALWAYS, NULL},
-	{"cgroup_made", NEED_ALWAYS, NULL},
-	{"cgroup_gone", NEED_ALWAYS, NULL},
-	{"cgroup_attached", NEED_ALWAYS, NULL},
-	{"snapshot", NEED_BY_HAND, NULL},
-	{"guard_unlink", NEED_LSM, "bpf_lsm_path_unlink"},
-	{"guard_rmdir", NEED_LSM, "bpf_lsm_path_rmdir"},
-	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename"},
-	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate"},
-	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate"},
-	{"guard_file_open", NEED_LSM, "bpf_lsm_file_open"},
-	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission"},
-	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security"},
-	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill"},
-	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check"},
-	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf"},
-	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount"},
-	{"map_file", NEED_LSM, "bpf_lsm_mmap_file"},
-	{"connect_socket", NEED_LSM, "bpf_lsm_socket_connect"},
-	{"result_unlink", NEED_RESULTS, "vfs_unlink"},
-	{"result_rmdir", NEED_RESULTS, "vfs_rmdir"},
-	{"result_rename", NEED_RESULTS, "vfs_rename"},
-	{"result_truncate", NEED_RESULTS, "do_truncate"},
-	{"result_fallocate", NEED_RESULTS, "vfs_fallocate"},
-	{"enter_call", NEED_SIGNAL, NULL},
-	{"enter_mmap", NEED_SIGNAL, NULL},
-	{"enter_connect", NEED_SIGNAL, NULL},
-	{"exit_call", NEED_SIGNAL, NULL},
-	{"libc_any", NEED_LIBC_MULTI, NULL},
-	{"libc_unlink", NEED_LIBC, NULL},
-	{"libc_unlinkat", NEED_LIBC, NULL},
-	{"libc_rmdir", NEED_LIBC, NULL},
-	{"libc_remove", NEED_LIBC, NULL},
-	{"libc_rename", NEED_LIBC, NULL},
-	{"libc_renameat", NEED_LIBC, NULL},
-	{"libc_renameat2", NEED_LIBC, NULL},
-	{"libc_truncate", NEED_LIBC, NULL},
-	{"libc_ftruncate", NEED_LIBC, NULL},
-	{"pq_call", NEED_COOKIE, NULL},
-	{"pq_send_query", NEED_NO_COOKIE, NULL},
-	{"pq_send_query_params", NEED_NO_COOKIE, NULL},
-	{"pq_send_prepare", NEED_NO_COOKIE, NULL},
-	{"pq_send_query_prepared", NEED_NO_COOKIE, NULL},
-	{"pq_fn", NEED_NO_COOKIE, NULL},
-	{"pq_exec", NEED_NO_COOKIE, NULL},
-	{"pq_exec_params", NEED_NO_COOKIE, NULL},
-	{"pq_prepare", NEED_NO_COOKIE, NULL},
-	{"pq_exec_prepared", NEED_NO_COOKIE, NULL},
+	{"process_fork", NEED_ALWAYS, NULL, FORM_PARTS, ALL_OPS},
+	{"process_fork_whole", NEED_ALWAYS, NULL, FORM_WHOLE, ALL_OPS},
+	{"task_made", NEED_LSM_HOME, "bpf_lsm_task_alloc", FORM_ANY, 0},
+	{"process_exec", NEED_ALWAYS, NULL, FORM_PARTS, ALL_OPS},
+	{"process_exec_whole", NEED_ALWAYS, NULL, FORM_WHOLE, ALL_OPS},
+	{"process_exit", NEED_ALWAYS, NULL, FORM_ANY, ALL_OPS},
+	{"cgroup_made", NEED_ALWAYS, NULL, FORM_ANY, GUARD_CGROUPS},
+	{"cgroup_gone", NEED_ALWAYS, NULL, FORM_ANY, GUARD_CGROUPS},
+	{"cgroup_attached", NEED_ALWAYS, NULL, FORM_PARTS, GUARD_CGROUPS},
+	{"cgroup_attached_whole", NEED_ALWAYS, NULL, FORM_WHOLE, GUARD_CGROUPS},
+	{"snapshot", NEED_BY_HAND, NULL, FORM_ANY, ALL_OPS},
+	{"guard_unlink", NEED_LSM, "bpf_lsm_path_unlink", FORM_PARTS, ALL_OPS},
+	{"guard_unlink_whole", NEED_LSM, "bpf_lsm_path_unlink", FORM_WHOLE, ALL_OPS},
+	{"guard_rmdir", NEED_LSM, "bpf_lsm_path_rmdir", FORM_PARTS, DELETIONS},
+	{"guard_rmdir_whole", NEED_LSM, "bpf_lsm_path_rmdir", FORM_WHOLE, DELETIONS},
+	{"guard_rename", NEED_LSM, "bpf_lsm_path_rename", FORM_PARTS, 1u << OP_RENAME},
+	{"guard_rename_whole", NEED_LSM, "bpf_lsm_path_rename", FORM_WHOLE, 1u << OP_RENAME},
+	{"guard_path_truncate", NEED_LSM, "bpf_lsm_path_truncate", FORM_PARTS, 1u << OP_TRUNCATE},
+	{"guard_path_truncate_whole", NEED_LSM, "bpf_lsm_path_truncate", FORM_WHOLE, 1u << OP_TRUNCATE},
+	{"guard_file_truncate", NEED_LSM, "bpf_lsm_file_truncate", FORM_PARTS, 1u << OP_TRUNCATE},
+	{"guard_file_truncate_whole", NEED_LSM, "bpf_lsm_file_truncate", FORM_WHOLE, 1u << OP_TRUNCATE},
+	{"guard_file_open", NEED_LSM, "bpf_lsm_file_open", FORM_PARTS, WRITES},
+	{"guard_file_open_whole", NEED_LSM, "bpf_lsm_file_open", FORM_WHOLE, WRITES},
+	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission", FORM_PARTS, 0},
+	{"guard_file_permission_whole", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission", FORM_WHOLE, 0},
+	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security", FORM_ANY, 1u << OP_EXEC},
+	{"guard_step_body", NEED_PART, NULL, FORM_PARTS, ALL_OPS},
+	{"exec_judge_body", NEED_PART, NULL, FORM_PARTS, 1u << OP_EXEC},
+	{"cgroup_join_body", NEED_PART, NULL, FORM_PARTS, GUARD_CGROUPS},
+	{"protect_kill", NEED_LSM, "bpf_lsm_task_kill", FORM_ANY, 0},
+	{"protect_trace", NEED_LSM, "bpf_lsm_ptrace_access_check", FORM_ANY, 0},
+	{"protect_bpf", NEED_LSM, "bpf_lsm_bpf", FORM_ANY, 0},
+	{"protect_umount", NEED_LSM, "bpf_lsm_sb_umount", FORM_ANY, 0},
+	{"map_file", NEED_LSM, "bpf_lsm_mmap_file", FORM_ANY, 1u << OP_SQL},
+	{"connect_socket", NEED_LSM, "bpf_lsm_socket_connect", FORM_ANY, 1u << OP_SQL},
+	{"result_unlink", NEED_RESULTS, "vfs_unlink", FORM_ANY, 0},
+	{"result_rmdir", NEED_RESULTS, "vfs_rmdir", FORM_ANY, 0},
+	{"result_rename", NEED_RESULTS, "vfs_rename", FORM_ANY, 0},
+	{"result_truncate", NEED_RESULTS, "do_truncate", FORM_ANY, 0},
+	{"result_fallocate", NEED_RESULTS, "vfs_fallocate", FORM_ANY, 0},
+	{"enter_call", NEED_SIGNAL, NULL, FORM_ANY, 0},
+	{"enter_mmap", NEED_SIGNAL, NULL, FORM_ANY, 0},
+	{"enter_connect", NEED_SIGNAL, NULL, FORM_ANY, 0},
+	{"exit_call", NEED_SIGNAL, NULL, FORM_ANY, 0},
+	{"libc_any", NEED_LIBC_MULTI, NULL, FORM_ANY, 0},
+	{"libc_unlink", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_unlinkat", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_rmdir", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_remove", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_rename", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_renameat", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_renameat2", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_truncate", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"libc_ftruncate", NEED_LIBC, NULL, FORM_ANY, 0},
+	{"pq_call", NEED_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_send_query", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_send_query_params", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_send_prepare", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_send_query_prepared", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_fn", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_exec", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_exec_params", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_prepare", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
+	{"pq_exec_prepared", NEED_NO_COOKIE, NULL, FORM_ANY, 0},
 };
 
 /* The system calls that the signal tier stands at. One that this kernel does not have is no loss where that is usual. */
@@ -280,26 +313,31 @@ struct arming {
 	bool lsm;
 	bool libc;
 	bool signal;
+	bool in_two_steps;
+	bool whole;
+	uint32_t first;
 };
 
-static enum stage stage_of(const struct program_row *row)
+static enum stage stage_of(const struct arming *arming, const struct program_row *row)
 {
 	if (row->need == NEED_LSM_OVERWRITE)
 		return STAGE_OVERWRITE;
-	return row->need == NEED_COOKIE || row->need == NEED_NO_COOKIE ? STAGE_LIBPQ : STAGE_START;
+	if (row->need == NEED_COOKIE || row->need == NEED_NO_COOKIE)
+		return STAGE_LIBPQ;
+	return arming->in_two_steps && !(row->ops & arming->first) ? STAGE_REST : STAGE_START;
 }
 
 static bool is_wanted(const struct arming *arming, const struct program_row *row)
 {
 	bool cookie = arming->facts->cookie.result == PROBE_WORKS;
 
-	if (stage_of(row) != arming->stage ||
+	if (stage_of(arming, row) != arming->stage || row->form == (arming->whole ? FORM_PARTS : FORM_WHOLE) ||
 	    (row->btf_function && !kernel_btf_find(arming->facts->btf, row->btf_function).id))
 		return false;
 	switch (row->need) {
 	case NEED_LSM:
-		return arming->lsm;
 	case NEED_LSM_OVERWRITE:
+	case NEED_PART:
 		return arming->lsm;
 	case NEED_LSM_HOME:
 		return arming->lsm && has_homes(arming->facts);
@@ -399,9 +437,10 @@ static int attach_exits(struct guard *guard)
 
 static int attach_fexits(struct guard *guard)
 {
+	struct reprieve *skel = guard->in_two_steps ? guard->late[STAGE_REST] : guard->skel;
 	struct bpf_program *program;
 
-	bpf_object__for_each_program (program, guard->skel->obj) {
+	bpf_object__for_each_program (program, skel->obj) {
 		struct bpf_link *link;
 
 		if (!bpf_program__autoload(program) || program_row(bpf_program__name(program))->need != NEED_RESULTS)
@@ -416,25 +455,6 @@ static int attach_fexits(struct guard *guard)
 	return 0;
 }
 
-int guard_arm_results(struct guard *guard, bool arm)
-{
-	int error;
-
-	if (arm == guard->results_armed)
-		return 0;
-	if (!arm) {
-		if (!guard->lsm || can_arm_again(guard))
-			drop_results(guard);
-		return 0;
-	}
-	error = guard->lsm ? attach_fexits(guard) : attach_exits(guard);
-	if (error)
-		drop_results(guard);
-	else
-		guard->results_armed = true;
-	return error;
-}
-
 /* Programs of our own kinds have lost their handler when they were loaded. */
 static struct bpf_link *attach_program(struct bpf_program *program)
 {
@@ -445,11 +465,119 @@ static struct bpf_link *attach_program(struct bpf_program *program)
 	return bpf_program__attach(program);
 }
 
+/* --- parts of programs --- */
+
+/* Where a part is put, in the place of a function of that name: into programs whose names begin so. */
+struct place {
+	const char *function;
+	const char *prefixes[3];
+};
+
+static const struct place places[] = {
+	{"guard_step", {"guard_"}},
+	{"exec_judge", {"process_exec"}},
+	{"cgroup_join", {"process_fork", "process_exec", "cgroup_attached"}},
+};
+
+static const struct place *place_of(const char *function)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (streq(places[i].function, function))
+			return &places[i];
+	return NULL;
+}
+
+/* The function that a part replaces: its section is called freplace/ and that. */
+static const char *function_of(const struct bpf_program *part)
+{
+	return strchr(bpf_program__section_name(part), '/') + 1;
+}
+
+static bool has_place(const struct bpf_program *program, const struct place *place)
+{
+	const struct program_row *row = program_row(bpf_program__name(program));
+
+	if (!bpf_program__autoload(program) || row->form != FORM_PARTS || row->need == NEED_PART)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(place->prefixes) && place->prefixes[i]; i++)
+		if (!strncmp(row->name, place->prefixes[i], strlen(place->prefixes[i])))
+			return true;
+	return false;
+}
+
+static int function_id(const struct reprieve *skel, const char *name)
+{
+	return btf__find_by_name_kind(bpf_object__btf(skel->obj), name, BTF_KIND_FUNC);
+}
+
+static int keep_part(struct guard *guard, int link)
+{
+	int *parts = reallocarray(guard->parts, guard->part_count + 1, sizeof(*parts));
+
+	if (!parts) {
+		close(link);
+		return -ENOMEM;
+	}
+	if (guard->pins && pins_keep_fd(guard->pins, guard->instance, guard->pinned++, link))
+		log_warning("a probe cannot be kept beyond the daemon's end: %s", strerror(errno));
+	guard->parts = parts;
+	guard->parts[guard->part_count++] = link;
+	return 0;
+}
+
+static int attach_part(struct guard *guard, const struct bpf_program *part, const struct bpf_program *program)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, options);
+	int id = function_id(guard->skel, function_of(part)), link;
+
+	if (id < 0)
+		return id;
+	options.target_btf_id = (uint32_t)id;
+	link = bpf_link_create(bpf_program__fd(part), bpf_program__fd(program), 0, &options);
+	return link < 0 ? -errno : keep_part(guard, link);
+}
+
+static bool is_part(const struct bpf_program *program)
+{
+	return bpf_program__autoload(program) && program_row(bpf_program__name(program))->need == NEED_PART;
+}
+
+/* Puts the parts of one object into all programs of another, or of the same, that have a place for them. */
+static int attach_parts_to(struct guard *guard, const struct reprieve *from, const struct reprieve *to)
+{
+	struct bpf_program *part, *program;
+	int error = 0;
+
+	bpf_object__for_each_program (part, from->obj) {
+		if (!is_part(part))
+			continue;
+		bpf_object__for_each_program (program, to->obj) {
+			if (!error && has_place(program, place_of(function_of(part))))
+				error = attach_part(guard, part, program);
+		}
+	}
+	if (error)
+		log_error("programs cannot be put together: %s", strerror(-error));
+	return error;
+}
+
+/* Before the programs that parts are put into are attached. */
+static int attach_parts(struct guard *guard, const struct reprieve *skel)
+{
+	int error = attach_parts_to(guard, skel, skel);
+
+	if (!error && skel != guard->skel)
+		error = attach_parts_to(guard, guard->skel, skel);
+	if (!error && skel != guard->skel)
+		error = attach_parts_to(guard, skel, guard->skel);
+	return error;
+}
+
 static int attach_one(struct guard *guard, struct bpf_program *program, const struct program_row *row)
 {
 	int error;
 
-	if (row->need >= NEED_BY_HAND || row->need == NEED_RESULTS || streq(row->name, "exit_call"))
+	if (row->need >= NEED_BY_HAND || streq(row->name, "exit_call"))
 		return 0;
 	if (streq(row->name, "enter_call"))
 		error = attach_entries(guard);
@@ -460,19 +588,18 @@ static int attach_one(struct guard *guard, struct bpf_program *program, const st
 	return error;
 }
 
-static int attach_all(struct guard *guard)
+static int attach_all(struct guard *guard, struct reprieve *skel)
 {
 	struct bpf_program *program;
-	int error;
+	int error = attach_parts(guard, skel);
 
-	bpf_object__for_each_program (program, guard->skel->obj) {
-		if (!bpf_program__autoload(program))
-			continue;
-		error = attach_one(guard, program, program_row(bpf_program__name(program)));
+	bpf_object__for_each_program (program, skel->obj) {
 		if (error)
 			return error;
+		if (bpf_program__autoload(program))
+			error = attach_one(guard, program, program_row(bpf_program__name(program)));
 	}
-	return 0;
+	return error;
 }
 
 static int print_libbpf(enum libbpf_print_level level, const char *format, va_list args)
@@ -557,10 +684,30 @@ static const struct kind kinds[] = {
 	{"fexit/", "", BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT},
 	{"tp_btf/", "btf_trace_", BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP},
 	{"iter/", "bpf_iter_", BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER},
+	{"freplace/", "", BPF_PROG_TYPE_EXT, 0},
 };
 
 /* The index in use during a load: a handler is told of nothing but its kind. */
 static const struct kernel_btf *kinds_btf;
+
+/* The object with the programs that a part is put into, loaded before the part is. */
+static const struct reprieve *kinds_skel;
+
+/* A part is verified for one of its places, and good for all of them. */
+static int prepare_part(struct bpf_program *part, struct bpf_prog_load_opts *options)
+{
+	const struct place *place = place_of(function_of(part));
+	int id = function_id(kinds_skel, function_of(part));
+	struct bpf_program *program;
+
+	if (id < 0 || !place)
+		return -ENOENT;
+	options->attach_btf_id = (uint32_t)id;
+	bpf_object__for_each_program (program, kinds_skel->obj)
+		if (!options->attach_prog_fd && has_place(program, place))
+			options->attach_prog_fd = (uint32_t)bpf_program__fd(program);
+	return bpf_program__set_type(part, BPF_PROG_TYPE_EXT);
+}
 
 static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *options, long cookie)
 {
@@ -569,6 +716,8 @@ static int prepare_load(struct bpf_program *program, struct bpf_prog_load_opts *
 
 	if (!kinds_btf)
 		return -EINVAL;
+	if (kind->type == BPF_PROG_TYPE_EXT)
+		return prepare_part(program, options);
 	snprintf(name, sizeof(name), "%s%s", kind->prefix, bpf_program__section_name(program) + strlen(kind->section));
 	options->attach_btf_id = kernel_btf_find(kinds_btf, name).id;
 	options->expected_attach_type = kind->attach_type;
@@ -635,9 +784,11 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 		error = share_maps(guard->skel, skel);
 	else if (!error && guard->pins)
 		error = pins_prepare(guard->pins, skel->obj);
+	kinds_skel = arming->stage == STAGE_START ? skel : guard->skel;
 	if (!error)
 		error = reprieve__load(skel);
 	kinds_btf = NULL;
+	kinds_skel = NULL;
 	if (error)
 		reprieve__destroy(skel);
 	else
@@ -648,7 +799,13 @@ static int load_skeleton(struct guard *guard, const struct arming *arming, struc
 /* Loads the programs of a later stage, where they are not yet. */
 static int load_late(struct guard *guard, enum stage stage)
 {
-	struct arming arming = {.facts = &guard->facts, .stage = stage, .lsm = guard->lsm, .signal = !guard->lsm};
+	struct arming arming = {.facts = &guard->facts,
+				.stage = stage,
+				.lsm = guard->lsm,
+				.signal = !guard->lsm,
+				.in_two_steps = guard->in_two_steps,
+				.whole = guard->whole,
+				.first = guard->first};
 	int error;
 
 	if (guard->late[stage])
@@ -660,8 +817,49 @@ static int load_late(struct guard *guard, enum stage stage)
 	return error;
 }
 
+int guard_arm_results(struct guard *guard, bool arm)
+{
+	int error;
+
+	if (arm == guard->results_armed)
+		return 0;
+	if (!arm) {
+		if (!guard->lsm || can_arm_again(guard))
+			drop_results(guard);
+		return 0;
+	}
+	error = guard->in_two_steps ? load_late(guard, STAGE_REST) : 0;
+	if (!error)
+		error = guard->lsm ? attach_fexits(guard) : attach_exits(guard);
+	if (error)
+		drop_results(guard);
+	else
+		guard->results_armed = true;
+	return error;
+}
+
+bool guard_has_rest(const struct guard *guard)
+{
+	return guard->in_two_steps && !guard->rest_armed;
+}
+
+int guard_arm_rest(struct guard *guard)
+{
+	int error;
+
+	if (!guard_has_rest(guard))
+		return 0;
+	error = load_late(guard, STAGE_REST);
+	if (!error)
+		error = attach_all(guard, guard->late[STAGE_REST]);
+	guard->rest_armed = !error;
+	return error;
+}
+
 int guard_arm_overwrite(struct guard *guard, bool arm)
 {
+	bool loaded = guard->late[STAGE_OVERWRITE];
+	struct bpf_program *program;
 	int error = 0;
 
 	if (guard->tiers[OP_OVERWRITE].tier != TIER_LSM || arm == !!guard->overwrite)
@@ -676,18 +874,35 @@ int guard_arm_overwrite(struct guard *guard, bool arm)
 	error = load_late(guard, STAGE_OVERWRITE);
 	if (error)
 		return error;
-	guard->overwrite = bpf_program__attach_trace(guard->late[STAGE_OVERWRITE]->progs.guard_file_permission);
+	program = guard->whole ? guard->late[STAGE_OVERWRITE]->progs.guard_file_permission_whole
+			       : guard->late[STAGE_OVERWRITE]->progs.guard_file_permission;
+	if (!loaded)
+		error = attach_parts_to(guard, guard->skel, guard->late[STAGE_OVERWRITE]);
+	if (error) {
+		reprieve__destroy(take_pointer(guard->late[STAGE_OVERWRITE]));
+		return error;
+	}
+	guard->overwrite = bpf_program__attach_trace(program);
 	return guard->overwrite ? 0 : -errno;
 }
 
-static int map_policies(struct guard *guard)
+/*
+ * Writes into the map of policies, through the pages that are written: to map all of both slots would take the kernel
+ * longer than to load a program.
+ */
+static int write_policies(struct guard *guard, size_t offset, const void *data, size_t length)
 {
-	void *policies = mmap(NULL, 2 * sizeof(*guard->policies), PROT_READ | PROT_WRITE, MAP_SHARED,
-			      bpf_map__fd(guard->skel->maps.policies), 0);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), from = offset & ~(page - 1), within = offset - from;
+	char *at;
 
-	if (policies == MAP_FAILED)
+	if (!length)
+		return 0;
+	at = mmap(NULL, within + length, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(guard->skel->maps.policies),
+		  (off_t)from);
+	if (at == MAP_FAILED)
 		return -errno;
-	guard->policies = policies;
+	memcpy(at + within, data, length);
+	munmap(at, within + length);
 	return 0;
 }
 
@@ -700,7 +915,8 @@ static int load_start(struct guard *guard, const struct arming *arming, const st
 	guard->instance = options->instance ? options->instance : 1;
 	guard->adopted = guard->pins && pins_exist(guard->pins);
 	error = load_skeleton(guard, arming, &guard->skel);
-	if (error != -EINVAL || !guard->adopted)
+	/* That the maps do not fit and that the kernel takes no parts looks alike: without parts it is known. */
+	if (error != -EINVAL || !guard->adopted || (arming->lsm && !arming->whole))
 		return error;
 	log_warning(
 		"the guard that was left in the kernel (%s) is another release's: it is taken off, and a new one begins",
@@ -710,9 +926,10 @@ static int load_start(struct guard *guard, const struct arming *arming, const st
 	return load_skeleton(guard, arming, &guard->skel);
 }
 
-int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
+static int load_form(const struct kernel_facts *facts, const struct guard_options *options, bool whole,
+		     struct guard **ret_guard)
 {
-	struct arming arming = {.facts = facts, .options = options};
+	struct arming arming = {.facts = facts, .options = options, .first = options->first};
 	struct guard *guard = calloc(1, sizeof(*guard));
 	int error;
 
@@ -727,20 +944,24 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	error = -ENOTSUP;
 	if (!arming.lsm && !arming.signal)
 		goto fail;
+	/* Another daemon's programs do all of their work until ours do. */
+	arming.in_two_steps = arming.lsm && options->in_two_steps && !(options->pins && pins_exist(options->pins));
+	arming.whole = whole || !arming.lsm;
 	guard->lsm = arming.lsm;
+	guard->in_two_steps = arming.in_two_steps;
+	guard->first = arming.first;
+	guard->whole = arming.whole;
 	guard->fexits = known_results(facts);
 	guard->facts = *facts;
 	guard->facts.btf = NULL;
 	error = load_start(guard, &arming, options);
-	if (!error)
-		error = map_policies(guard);
 	if (error)
 		goto fail;
 	guard->skel->bss->settings.members_only = options->members_only;
 	if (!guard->adopted)
 		guard->skel->bss->settings.instance = guard->instance;
 	guard->active = guard->skel->bss->settings.active_policy & 1;
-	error = attach_all(guard);
+	error = attach_all(guard, guard->skel);
 	if (error)
 		goto fail;
 	*ret_guard = guard;
@@ -750,6 +971,18 @@ fail:
 		pins_remove(guard->pins);
 	guard_free(guard);
 	return error;
+}
+
+int guard_load(const struct kernel_facts *facts, const struct guard_options *options, struct guard **ret_guard)
+{
+	struct guard_tier tiers[OP_COUNT];
+	int error = load_form(facts, options, false, ret_guard);
+
+	guard_plan(facts, options->tracepoints, tiers);
+	if (!error || tiers[OP_UNLINK].tier != TIER_LSM)
+		return error;
+	log_debug("programs with parts in common cannot be loaded: %s", strerror(-error));
+	return load_form(facts, options, true, ret_guard);
 }
 
 /* Closes the links; those that are pinned stay as they are. */
@@ -782,10 +1015,11 @@ void guard_free(struct guard *guard)
 	free(guard->links);
 	close_libc(guard, guard->pins);
 	bpf_link__destroy(guard->overwrite);
+	for (size_t i = 0; i < guard->part_count; i++)
+		close(guard->parts[i]);
+	free(guard->parts);
 	while (guard->result_count)
 		bpf_link__destroy(guard->results[--guard->result_count]);
-	if (guard->policies)
-		munmap(guard->policies, 2 * sizeof(*guard->policies));
 	for (size_t i = 0; i < STAGE_COUNT; i++)
 		reprieve__destroy(guard->late[i]);
 	reprieve__destroy(guard->skel);
@@ -819,12 +1053,18 @@ void guard_mark_proven(struct guard *guard, enum op op, bool by_libc)
 	tier->proven = true;
 }
 
+/* What is armed later is proven then. */
+bool guard_is_armed(const struct guard *guard, enum op op)
+{
+	return !guard_has_rest(guard) || guard->first & 1u << op;
+}
+
 void guard_drop_unproven(struct guard *guard)
 {
 	for (enum op op = 0; op < OP_COUNT; op++) {
 		struct guard_tier *tier = &guard->tiers[op];
 
-		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL)
+		if (tier->tier == TIER_NONE || tier->proven || op == OP_SQL || !guard_is_armed(guard, op))
 			continue;
 		log_warning("%s is not guarded: %s is armed, but did not see an operation of our own", op_name(op),
 			    tier->by);
@@ -866,15 +1106,17 @@ static int set_users(struct guard *guard, uint32_t slot, const struct guard_poli
 }
 
 /* Writes what is in use; cells and states beyond that are never reached, and their pages stay untouched. */
-static void copy_image(struct policy_image *to, const struct policy_image *from)
+static int write_image(struct guard *guard, uint32_t slot, const struct policy_image *image)
 {
-	size_t cells = MIN((size_t)from->dfa.states << from->dfa.shift, (size_t)DFA_CELLS);
-	size_t states = MIN((size_t)from->dfa.states, (size_t)DFA_STATES);
+	size_t at = slot * sizeof(*image), head = offsetof(struct policy_image, dfa.next);
+	size_t cells = MIN((size_t)image->dfa.states << image->dfa.shift, (size_t)DFA_CELLS);
+	size_t states = MIN((size_t)image->dfa.states, (size_t)DFA_STATES);
+	int error = write_policies(guard, at, image, head + cells * sizeof(image->dfa.next[0]));
 
-	to->rules = from->rules;
-	memcpy(&to->dfa, &from->dfa, offsetof(struct dfa, next));
-	memcpy(to->dfa.next, from->dfa.next, cells * sizeof(from->dfa.next[0]));
-	memcpy(to->dfa.accept, from->dfa.accept, states * sizeof(from->dfa.accept[0]));
+	if (error)
+		return error;
+	return write_policies(guard, at + offsetof(struct policy_image, dfa.accept), image->dfa.accept,
+			      states * sizeof(image->dfa.accept[0]));
 }
 
 int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
@@ -884,9 +1126,10 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	struct stat host;
 	int error = set_users(guard, slot, policy);
 
+	if (!error)
+		error = write_image(guard, slot, image);
 	if (error)
 		return error;
-	copy_image(&guard->policies[slot], image);
 	guard->skel->bss->settings.watch_exe = image->dfa.start[DFA_EXE] != DFA_DEAD;
 	guard->skel->bss->settings.watch_cgroups = image->dfa.start[DFA_CGROUP] != DFA_DEAD || policy->watch_pods;
 	guard->skel->bss->settings.watch_pods = policy->watch_pods;
@@ -894,7 +1137,7 @@ int guard_set_policy(struct guard *guard, const struct guard_policy *policy)
 	guard->skel->bss->settings.host_mounts = stat("/proc/1/ns/mnt", &host) < 0 ? 0 : (__u32)host.st_ino;
 	guard->skel->bss->settings.inspect_maps = policy->inspect;
 	guard->skel->bss->settings.watch_environ = image->dfa.start[DFA_ENVIRON] != DFA_DEAD;
-	guard->skel->bss->settings.watch_execs = policy->watch_execs;
+	guard->skel->bss->settings.watch_execs = guard->watch_execs = policy->watch_execs;
 	__atomic_store_n(&guard->skel->bss->settings.active_policy, slot, __ATOMIC_SEQ_CST);
 	guard->active = slot;
 	return 0;
@@ -1289,6 +1532,16 @@ int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, vo
 	return 0;
 }
 
+void guard_connects(struct guard *guard, uint32_t pid)
+{
+	struct bpf_map *map = guard->skel->maps.inspecting;
+	struct file_key key = {};
+
+	/* Where it has mapped another file meanwhile, that is what it waits for. */
+	if (!bpf_map__lookup_elem(map, &pid, sizeof(pid), &key, sizeof(key), 0) && !key.ino)
+		bpf_map__delete_elem(map, &pid, sizeof(pid), 0);
+}
+
 void guard_inspected(struct guard *guard, const struct record_map *record)
 {
 	struct file_key key = {
@@ -1419,6 +1672,7 @@ void guard_forget_call(struct guard *guard, const struct actor *actor)
 
 	guard_drop_held(guard, actor);
 	bpf_map__delete_elem(guard->skel->maps.inflights, &key, sizeof(key), 0);
+	bpf_map__delete_elem(guard->skel->maps.briefs, &key, sizeof(key), 0);
 }
 
 void guard_set_traced(struct guard *guard, uint32_t pid)
@@ -1522,13 +1776,27 @@ bool guard_adopted(const struct guard *guard)
 
 uint32_t guard_generation(const struct guard *guard)
 {
-	return guard->policies[guard->active & 1].rules.generation;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), offset = (guard->active & 1) * sizeof(struct policy_image);
+	size_t from = offset & ~(page - 1), length = offset - from + sizeof(struct rule_table);
+	char *at = mmap(NULL, length, PROT_READ, MAP_SHARED, bpf_map__fd(guard->skel->maps.policies), (off_t)from);
+	uint32_t generation = 0;
+
+	if (at == MAP_FAILED)
+		return 0;
+	generation = ((const struct rule_table *)(at + offset - from))->generation;
+	munmap(at, length);
+	return generation;
 }
 
 void guard_exempt(struct guard *guard, const struct session_id *session)
 {
 	guard->skel->bss->settings.selftest = *session;
 	guard->skel->bss->settings.watch_execs = true;
+}
+
+void guard_exempt_done(struct guard *guard)
+{
+	guard->skel->bss->settings.watch_execs = guard->watch_execs;
 }
 
 static int find_session(struct guard *guard, const struct session_id *id, struct session_info *ret_info)

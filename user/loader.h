@@ -14,6 +14,8 @@
 
 struct guard;
 
+#define GUARD_CGROUPS (1u << 31) /* in guard_options.first: the policy names cgroups or pods */
+
 struct guard_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 32 MiB */
 	bool tracepoints; /* the signal tier, though lsm works: for comparison */
@@ -21,6 +23,8 @@ struct guard_options {
 		*pins; /* directory of a BPF file system: the guard stays there when it is freed; NULL: nothing stays */
 	uint32_t instance; /* another number than that of any other daemon; 0 only without pins */
 	bool members_only; /* no session but those that are registered */
+	bool in_two_steps; /* on the lsm tier what is not `first` waits for guard_arm_rest; not where another guard is taken over */
+	uint32_t first; /* mask of 1 << enum op: operations that the policy is about */
 };
 
 /* How one operation is guarded here. */
@@ -46,6 +50,17 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 void guard_free(struct guard *guard);
 
 const struct guard_tier *guard_tiers(const struct guard *guard);
+
+/* Is the operation guarded yet? Otherwise guard_arm_rest is to come. */
+bool guard_is_armed(const struct guard *guard, enum op op);
+
+bool guard_has_rest(const struct guard *guard);
+
+/*
+ * Arms what the policy asks nothing about: operations that are only told of, and the protection of the daemon itself. Each
+ * hook takes the kernel milliseconds. Nothing to do where all is armed.
+ */
+int guard_arm_rest(struct guard *guard);
 
 /*
  * Arms or disarms, and loads at first, the hook that every read and write of the machine passes: only where a rule may
@@ -160,6 +175,8 @@ void guard_inspected(struct guard *guard, const struct record_map *record);
 void guard_stop_inspecting(struct guard *guard);
 /* Every process that mapped what was, or is, to be looked through; some are no more. -ENOMEM. */
 int guard_for_each_inspecting(struct guard *guard, void (*each)(uint32_t pid, void *userdata), void *userdata);
+/* A process that stands stopped at a connect is about to go on: to be called before. */
+void guard_connects(struct guard *guard, uint32_t pid);
 
 /* An answer to holds, good from now on; it takes effect when the held call runs again. -E2BIG, -ENOSPC: no room. */
 int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);
@@ -211,6 +228,8 @@ uint32_t guard_generation(const struct guard *guard);
 
 /* Operations of this session, execs too, are counted and go on, whatever the policy says. guard_set_policy comes later. */
 void guard_exempt(struct guard *guard, const struct session_id *session);
+/* Execs of others are judged as the policy in force has it again. */
+void guard_exempt_done(struct guard *guard);
 
 /* The counters of all CPUs, added up: COUNT_SIZE numbers (enum counter). */
 int guard_counters(const struct guard *guard, uint64_t ret_counters[COUNT_SIZE]);

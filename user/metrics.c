@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "metrics.h"
 
-#include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+
+#include "late_microhttpd.h"
 
 #define LOOPBACK "127.0.0.1"
 #define IDLE_SECONDS 10u
@@ -337,7 +338,9 @@ int metrics_new(sd_event *event, const char *address, metrics_status status, voi
 		return -ENOMEM;
 	metrics->status = status;
 	metrics->userdata = userdata;
-	error = open_address(address, &fd);
+	error = late_microhttpd();
+	if (!error)
+		error = open_address(address, &fd);
 	if (error) {
 		free(metrics);
 		return error;

@@ -65,6 +65,14 @@ int pins_keep(const char *directory, uint32_t instance, unsigned int number, str
 	return bpf_link__pin(link, path);
 }
 
+int pins_keep_fd(const char *directory, uint32_t instance, unsigned int number, int link)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/" LINK_PREFIX "%u_%u", directory, instance, number);
+	return bpf_obj_pin(link, path) ? -errno : 0;
+}
+
 /* Removes what begins with one prefix and not with the other. */
 static void remove_pins(const char *directory, const char *prefix, const char *except)
 {

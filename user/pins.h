@@ -29,6 +29,9 @@ int pins_prepare(const char *directory, struct bpf_object *object);
 /* Pins a link as one of this instance's, so that it stays attached. What bpf_link__pin says. */
 int pins_keep(const char *directory, uint32_t instance, unsigned int number, struct bpf_link *link);
 
+/* The same of a link's descriptor: bpf_obj_pin's errno, negative. */
+int pins_keep_fd(const char *directory, uint32_t instance, unsigned int number, int link);
+
 /* The same of a link to a libc, by its descriptor: bpf_obj_pin's errno, negative. They come off together. */
 int pins_keep_libc(const char *directory, uint32_t instance, unsigned int number, int link);
 void pins_drop_libc(const char *directory, uint32_t instance);

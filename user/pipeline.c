@@ -520,8 +520,13 @@ static int take_sql(struct pipeline *pipeline, struct event *event, struct proce
 
 static int take_tamper(struct pipeline *pipeline, const struct event *event, struct process *process)
 {
-	int error = event_json_tamper(&pipeline->writer, event, process, &pipeline->line);
+	int error;
 
+	if (event->tamper.what == TAMPER_WAKE) {
+		pipeline_hold_woken(pipeline, event);
+		return 0;
+	}
+	error = event_json_tamper(&pipeline->writer, event, process, &pipeline->line);
 	if (!error)
 		pipeline_give_out(pipeline, process ? process->session : NULL, -1, VERDICT_DENY);
 	return error;

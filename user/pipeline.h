@@ -46,6 +46,8 @@ struct pipeline_actions {
 	/* Makes the call fail that a process stands stopped at, and lets the process go on (refuse.h). What the
 	 * kernel keeps of the call is dropped before that. */
 	int (*refuse)(const struct event *event, void *userdata);
+	/* Keeps a process that stands stopped for a hold from going on by somebody's SIGCONT, as far as that can be. */
+	void (*secure)(const struct actor *actor, void *userdata);
 	/* Answers to holds, for the kernel (loader.h). */
 	int (*grant)(const struct grant_key *key, const struct grant *grant, void *userdata);
 	void (*revoke)(const struct grant_key *key, void *userdata);

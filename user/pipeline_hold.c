@@ -50,6 +50,14 @@ static int do_refuse(const struct event *event, void *userdata)
 	return pipeline->actions.refuse ? pipeline->actions.refuse(event, pipeline->actions.userdata) : 0;
 }
 
+static void do_secure(const struct actor *actor, void *userdata)
+{
+	struct pipeline *pipeline = userdata;
+
+	if (pipeline->actions.secure)
+		pipeline->actions.secure(actor, pipeline->actions.userdata);
+}
+
 static void spared(const struct hold *hold, const struct event *event, void *userdata)
 {
 	(void)userdata;
@@ -166,6 +174,7 @@ int pipeline_open_holds(struct pipeline *pipeline)
 				       .resume = do_resume,
 				       .kill = do_kill,
 				       .refuse = do_refuse,
+				       .secure = do_secure,
 				       .tell = tell_refused,
 				       .changed = changed,
 				       .spared = spared,
@@ -266,6 +275,19 @@ void pipeline_hold_begun(struct pipeline *pipeline, struct hold *hold, uint64_t 
 	tell_held(pipeline, hold);
 	if (pipeline->actions.weigh)
 		pipeline->actions.weigh(hold, pipeline->actions.userdata);
+}
+
+void pipeline_hold_woken(struct pipeline *pipeline, const struct event *event)
+{
+	struct hold *hold = holds_of_process(pipeline->holds, (uint32_t)event->tamper.detail);
+	json_t *fields = hold && !hold->woken ? hold_json(hold, &pipeline->writer.clock, event->head.time) : NULL;
+
+	if (!fields)
+		return;
+	hold->woken = true;
+	json_object_set_new(fields, "change", json_string("woken"));
+	json_object_set_new(fields, "by", json_pack("{s:I}", "pid", (json_int_t)event->tamper.actor.process.pid));
+	give_out_object(pipeline, "hold", fields, hold->process->session, (int)hold->op, event->head.time);
 }
 
 enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event)

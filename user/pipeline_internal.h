@@ -42,6 +42,9 @@ struct hold *pipeline_hold(struct pipeline *pipeline, struct event *event, struc
 void pipeline_hold_facts(struct pipeline *pipeline, struct hold *hold);
 void pipeline_hold_begun(struct pipeline *pipeline, struct hold *hold, uint64_t now);
 
+/* A member sent a SIGCONT to a process that is held: told of once for each question. */
+void pipeline_hold_woken(struct pipeline *pipeline, const struct event *event);
+
 /* Makes the call fail that a process stands stopped at, or ends the process. Returns the verdict that it came to. */
 enum verdict pipeline_refuse(struct pipeline *pipeline, struct event *event);
 

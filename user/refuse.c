@@ -26,6 +26,7 @@
 #include "action.h"
 
 #define LIMIT_NS (1 * NSEC_PER_SEC)
+#define PER_THREAD_NS (10 * NSEC_PER_MSEC) /* a time slice or two, where many threads wait for a CPU */
 #define ROUNDS_MAX 64 /* looks at the list of threads, which grows while one of them runs */
 #define POLL_NS 20000
 #define STOPS_MAX 4096 /* system calls of a signal handler that runs first */
@@ -40,8 +41,7 @@ struct call {
 	pid_t tid;
 	struct call_entry entry;
 	uint64_t deadline; /* CLOCK_MONOTONIC, nanoseconds */
-	stands_fn stands;
-	void *userdata;
+	const struct call_hooks *hooks;
 	uint64_t mask; /* signals that were blocked */
 	bool masked;
 	bool again; /* it is to run once more, instead of failing */
@@ -258,9 +258,14 @@ static int refuse_libpq(const struct call *call, struct user_regs_struct *regs)
 /* --- letting go --- */
 
 /* The other threads of the process, stopped for the time of one look. */
+struct other {
+	pid_t tid;
+	bool coming; /* to a stop */
+};
+
 struct crowd {
 	const struct call *call;
-	pid_t *tids;
+	struct other *others;
 	size_t count;
 	bool standing; /* one of them stands at a call of its own */
 };
@@ -268,9 +273,20 @@ struct crowd {
 static bool is_in_crowd(const struct crowd *crowd, pid_t tid)
 {
 	for (size_t i = 0; i < crowd->count; i++)
-		if (crowd->tids[i] == tid)
+		if (crowd->others[i].tid == tid)
 			return true;
 	return tid == crowd->call->tid;
+}
+
+static int add_to_crowd(struct crowd *crowd, pid_t tid)
+{
+	struct other *grown = reallocarray(crowd->others, crowd->count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	crowd->others = grown;
+	grown[crowd->count++] = (struct other){.tid = tid};
+	return 0;
 }
 
 /*
@@ -289,55 +305,87 @@ static bool sleeps_in_call(pid_t pid, pid_t tid)
 	return file && fgets(line, sizeof(line), file) && line[0] >= '0' && line[0] <= '9';
 }
 
-static int stop_other(struct crowd *crowd, pid_t tid)
+static bool stands(const struct call *call)
 {
-	struct call other = *crowd->call;
+	const struct call_hooks *hooks = call->hooks;
+
+	return hooks->stands && hooks->stands(call->actor->process.pid, (uint32_t)call->tid, hooks->userdata);
+}
+
+static struct call call_of_other(const struct crowd *crowd, const struct other *other, uint64_t deadline)
+{
+	struct call call = *crowd->call;
+
+	call.tid = other->tid;
+	call.deadline = deadline;
+	return call;
+}
+
+static int interrupt_other(const struct crowd *crowd, struct other *other)
+{
+	struct call call = call_of_other(crowd, other, 0);
+	int error;
+
+	if (sleeps_in_call((pid_t)call.actor->process.pid, call.tid))
+		return 0;
+	error = trace(PTRACE_SEIZE, &call, 0, NULL);
+	if (!error)
+		error = trace(PTRACE_INTERRUPT, &call, 0, NULL);
+	other->coming = !error;
+	return error == -ESRCH ? 0 : error;
+}
+
+static int await_other(struct crowd *crowd, const struct other *other, uint64_t deadline)
+{
+	struct call call = call_of_other(crowd, other, deadline);
 	int status, error;
 
-	other.tid = tid;
-	other.deadline = monotonic_ns() + LIMIT_NS / 4;
-	if (sleeps_in_call((pid_t)other.actor->process.pid, tid))
+	if (!other->coming)
 		return 0;
-	error = trace(PTRACE_SEIZE, &other, 0, NULL);
-	if (!error)
-		error = trace(PTRACE_INTERRUPT, &other, 0, NULL);
-	if (!error)
-		error = next_stop(&other, &status);
-	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)other.actor->process.pid, tid))
+	error = next_stop(&call, &status);
+	if (error == -ETIMEDOUT && sleeps_in_call((pid_t)call.actor->process.pid, call.tid))
 		return 0;
-	if (!error && other.stands && other.stands(other.actor->process.pid, (uint32_t)tid, other.userdata))
+	if (!error && stands(&call))
 		crowd->standing = true;
 	return error == -ESRCH ? 0 : error;
+}
+
+/* All that are new are told to stop before the first is waited for: on a busy machine each takes its turn of a CPU. */
+static int stop_others(struct crowd *crowd, size_t from)
+{
+	uint64_t deadline;
+	int error = 0;
+
+	for (size_t i = from; i < crowd->count && !error; i++)
+		error = interrupt_other(crowd, &crowd->others[i]);
+	deadline = monotonic_ns() + LIMIT_NS / 4 + (crowd->count - from) * PER_THREAD_NS;
+	for (size_t i = from; i < crowd->count && !error; i++)
+		error = await_other(crowd, &crowd->others[i], deadline);
+	return error;
 }
 
 /* One look at the list of threads. Returns how many were new, or a negative errno. */
 static int stop_new_threads(struct crowd *crowd)
 {
+	size_t from = crowd->count;
 	struct dirent *entry;
 	char path[32];
-	int found = 0, error = 0;
+	int error = 0;
 	DIR *tasks;
 
 	snprintf(path, sizeof(path), "/proc/%u/task", crowd->call->actor->process.pid);
 	tasks = opendir(path);
 	while (tasks && !error && (entry = readdir(tasks))) {
-		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10), *tids;
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (tid <= 0 || is_in_crowd(crowd, tid))
-			continue;
-		tids = reallocarray(crowd->tids, crowd->count + 1, sizeof(*tids));
-		if (!tids) {
-			error = -ENOMEM;
-			break;
-		}
-		crowd->tids = tids;
-		crowd->tids[crowd->count++] = tid;
-		found++;
-		error = stop_other(crowd, tid);
+		if (tid > 0 && !is_in_crowd(crowd, tid))
+			error = add_to_crowd(crowd, tid);
 	}
 	if (tasks)
 		closedir(tasks);
-	return error ? error : found;
+	if (!error)
+		error = stop_others(crowd, from);
+	return error ? error : (int)(crowd->count - from);
 }
 
 /*
@@ -354,8 +402,15 @@ static bool others_stand(const struct call *call)
 	if (found)
 		log_warning("process %u: not all of its threads could be stopped: %s", call->actor->process.pid,
 			    strerror(found < 0 ? -found : EAGAIN));
-	free(crowd.tids);
+	free(crowd.others);
 	return crowd.standing;
+}
+
+static int secure(const struct call *call, bool keep)
+{
+	const struct call_hooks *hooks = call->hooks;
+
+	return hooks->secure ? hooks->secure(&call->actor->process, keep, hooks->userdata) : 0;
 }
 
 /*
@@ -364,7 +419,11 @@ static bool others_stand(const struct call *call)
  */
 static int let_go(const struct call *call, bool others, int error)
 {
-	int sent = action_signal(&call->actor->process, others || error ? SIGSTOP : SIGCONT);
+	bool keep = others || error;
+	int sent;
+
+	secure(call, keep);
+	sent = action_signal(&call->actor->process, keep ? SIGSTOP : SIGCONT);
 
 	return error ? error : sent;
 }
@@ -417,14 +476,26 @@ static int refuse_traced(struct call *call, const struct event *event)
 }
 
 struct job {
+	void (*run)(struct job *job);
 	struct call *call;
-	const struct event *event; /* NULL: the call is to go on */
+	const struct event *event; /* of the call that is to be refused, or to run again */
 	pid_t tid; /* of the thread that does it */
 	int error;
 };
 
+static void resume_job(struct job *job)
+{
+	job->error = let_go(job->call, others_stand(job->call), 0);
+}
+
+static void secure_job(struct job *job)
+{
+	job->error = others_stand(job->call) ? secure(job->call, true) : -ESTALE;
+}
+
 static void refuse_job(struct job *job)
 {
+	const struct call_hooks *hooks = job->call->hooks;
 	struct call *call = job->call;
 	bool others;
 
@@ -435,6 +506,9 @@ static void refuse_job(struct job *job)
 	job->error = stop(call);
 	/* First: while it runs it takes the stop that another thread's probe sent to the process for its own. */
 	others = others_stand(call);
+	call->deadline = monotonic_ns() + LIMIT_NS; /* for what the one thread does from here */
+	if (hooks->loosen)
+		hooks->loosen(&call->actor->process, hooks->userdata);
 	if (!job->error)
 		job->error = refuse_traced(call, job->event);
 	job->error = let_go(call, others, job->error);
@@ -446,17 +520,14 @@ static void *run_job(void *data)
 	struct job *job = data;
 
 	job->tid = gettid();
-	if (job->event)
-		refuse_job(job);
-	else
-		job->error = let_go(job->call, others_stand(job->call), 0);
+	job->run(job);
 	return NULL;
 }
 
 /* In a thread of its own, whose end lets go of every thread that is traced still. */
-static int do_job(struct call *call, const struct event *event)
+static int do_job(void (*run)(struct job *job), struct call *call, const struct event *event)
 {
-	struct job job = {.call = call, .event = event};
+	struct job job = {.run = run, .call = call, .event = event};
 	pthread_t thread;
 	int error = pthread_create(&thread, NULL, run_job, &job);
 
@@ -479,43 +550,52 @@ static bool has_other_threads(const struct actor *actor)
 	return stat(path, &status) || status.st_nlink > 3;
 }
 
-int resume_call(const struct actor *actor, stands_fn stands, void *userdata)
-{
-	struct call call = {.actor = actor,
-			    .tid = (pid_t)actor->tid,
-			    .deadline = monotonic_ns() + LIMIT_NS,
-			    .stands = stands,
-			    .userdata = userdata};
+static const struct call_hooks no_hooks = {};
 
-	if (!stands || (actor->tid && !has_other_threads(actor)))
-		return action_signal(&actor->process, SIGCONT);
-	return do_job(&call, NULL);
+static struct call call_of(const struct actor *actor, const struct call_hooks *hooks)
+{
+	return (struct call){.actor = actor,
+			     .tid = (pid_t)actor->tid,
+			     .deadline = monotonic_ns() + LIMIT_NS,
+			     .hooks = hooks ? hooks : &no_hooks};
 }
 
-static int end_call(const struct event *event, bool again, stands_fn stands, void *userdata)
+int secure_call(const struct actor *actor, const struct call_hooks *hooks)
 {
-	struct call call = {.actor = event_actor(event),
-			    .deadline = monotonic_ns() + LIMIT_NS,
-			    .stands = stands,
-			    .userdata = userdata,
-			    .again = again};
+	struct call call = call_of(actor, hooks);
 
+	call.tid = 0; /* the crowd is all of its threads */
+	return do_job(secure_job, &call, NULL);
+}
+
+int resume_call(const struct actor *actor, const struct call_hooks *hooks)
+{
+	struct call call = call_of(actor, hooks);
+
+	if (call.hooks->stands && !(actor->tid && !has_other_threads(actor)))
+		return do_job(resume_job, &call, NULL);
+	secure(&call, false);
+	return action_signal(&actor->process, SIGCONT);
+}
+
+static int end_call(const struct event *event, bool again, const struct call_hooks *hooks)
+{
+	struct call call = call_of(event_actor(event), hooks);
+
+	call.again = again;
 	if (event->head.kind == RECORD_SQL)
 		call.entry = event->sql.entry;
 	else if (event->head.kind == RECORD_OP && event->op.source == SOURCE_LIBC)
 		call.entry = event->op.entry;
-	if (!call.entry.address)
-		return -ENOTSUP;
-	call.tid = (pid_t)call.actor->tid;
-	return do_job(&call, event);
+	return call.entry.address ? do_job(refuse_job, &call, event) : -ENOTSUP;
 }
 
-int refuse_call(const struct event *event, stands_fn stands, void *userdata)
+int refuse_call(const struct event *event, const struct call_hooks *hooks)
 {
-	return end_call(event, false, stands, userdata);
+	return end_call(event, false, hooks);
 }
 
-int restart_call(const struct event *event, stands_fn stands, void *userdata)
+int restart_call(const struct event *event, const struct call_hooks *hooks)
 {
-	return end_call(event, true, stands, userdata);
+	return end_call(event, true, hooks);
 }

@@ -150,16 +150,17 @@ static pid_t start_child(const char *directory, int ret_pipe[2])
 	return child;
 }
 
-/* Makes the child a session of its own. */
+/* Makes the child a session of its own, or a member of the one that is given. */
 static int enlist(struct guard *guard, pid_t child, struct session_id *ret_session)
 {
 	struct process_id process = {.pid = (uint32_t)child};
-	struct session_id session = {.pid = (uint32_t)child};
+	struct session_id session = *ret_session;
 	int error = guard_process_start(guard, process.pid, &process.start);
 
 	if (error)
 		return error;
-	session.start = process.start;
+	if (!session.pid)
+		session = (struct session_id){.start = process.start, .pid = process.pid};
 	guard_exempt(guard, &session);
 	error = guard_add_session(guard, &session, 0, 0, 0, NULL);
 	if (!error)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include <curl/curl.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <sys/random.h>
 
 #include "buffer.h"
+#include "late_curl.h"
 #include "sink_types.h"
 
 #define BODY_BYTES ((size_t)256 << 10) /* of one request, but for a single event that is longer */
@@ -179,6 +179,8 @@ static int set_up(struct webhook *webhook, const struct policy_sink *policy)
 
 	if (policy->secret_env && (!key || !*key))
 		return -ENOKEY;
+	if (late_curl())
+		return -ENOENT;
 	webhook->key = key ? strdup(key) : NULL;
 	webhook->url = strdup(policy->url);
 	webhook->curl = curl_easy_init();

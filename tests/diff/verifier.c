@@ -38,10 +38,15 @@ static int print_costs(struct reprieve *skel)
 	/* Small maps, and what is slower where there is a choice: constants cut off the branches that they rule out. */
 	bpf_map__set_max_entries(skel->maps.ring, (__u32)sysconf(_SC_PAGESIZE));
 	skel->rodata->has_cookie = true;
+	/* Parts are put into programs that are loaded already; those ending in _whole have the same in them. */
+	bpf_object__for_each_program (program, skel->obj)
+		if (!strncmp(bpf_program__section_name(program), "freplace/", strlen("freplace/")))
+			bpf_program__set_autoload(program, false);
 	if (reprieve__load(skel))
 		return -errno;
 	bpf_object__for_each_program (program, skel->obj)
-		error = error ? error : print_cost(program);
+		if (!error && bpf_program__autoload(program))
+			error = print_cost(program);
 	return error;
 }
 

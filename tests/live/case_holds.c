@@ -13,79 +13,6 @@
 #define PROCESSES 200
 #define TRIES 400 /* of 50 ms */
 
-/* --- what pends --- */
-
-/* Those of the sessions of this case. */
-static json_t *pending(struct live *live)
-{
-	json_t *all = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", live->daemon.socket));
-	json_t *mine = json_array(), *hold;
-	size_t i;
-
-	json_array_foreach (all, i, hold)
-		if (!strcmp(member_text(hold, "session.name"), live->row->name))
-			json_array_append(mine, hold);
-	json_decref(all);
-	return mine;
-}
-
-/* Waits until so many calls of this case stand stopped. */
-static json_t *wait_pending(struct live *live, size_t wanted)
-{
-	json_t *holds = NULL;
-
-	for (int i = 0; i < TRIES; i++) {
-		json_decref(holds);
-		holds = pending(live);
-		if (json_array_size(holds) == wanted)
-			return holds;
-		usleep(50000);
-	}
-	fail("%zu holds instead of %zu: %s; %s", json_array_size(holds), wanted, dump(holds),
-	     read_text(live->daemon.errors));
-}
-
-static json_t *wait_hold(struct live *live)
-{
-	return json_array_get(wait_pending(live, 1), 0);
-}
-
-static const char *number_of(json_t *hold)
-{
-	return text("%lld", json_integer_value(member(hold, "hold")));
-}
-
-static void decide(struct live *live, const char *command, json_t *hold, const char *option)
-{
-	struct outcome outcome = run(live->reprieve, command, "--socket", live->daemon.socket, number_of(hold), option);
-
-	check(!outcome.status, "%s %s: exit status %d: %s", command, number_of(hold), outcome.status, outcome.output);
-}
-
-/* A command as a session that this case waits for later. */
-#define begin(live, ret_output, ...)                                                                                 \
-	start_in(NULL,                                                                                               \
-		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, "--", \
-		      __VA_ARGS__),                                                                                  \
-		 ret_output)
-
-static char state_of(pid_t pid)
-{
-	FILE *file = fopen(text("/proc/%d/stat", (int)pid), "re");
-	char line[512] = "", *after;
-
-	if (!file || !fgets(line, sizeof(line), file))
-		return '?';
-	fclose(file);
-	after = strrchr(line, ')');
-	return after ? after[2] : '?';
-}
-
-static pid_t pid_of(json_t *hold)
-{
-	return (pid_t)json_integer_value(member(hold, "process.pid"));
-}
-
 static json_t *events_of_kind(struct live *live, const char *kind, const char *name, const char *value)
 {
 	json_t *all = events(live), *chosen = json_array(), *event;
@@ -120,7 +47,7 @@ static pid_t begin_scene(struct live *live, json_t **ret_hold, int *ret_output)
 	pid_t pid;
 
 	make_scene(live);
-	pid = begin(live, ret_output, "rm", "-rf", "alert/temp", "ask/uploads");
+	pid = begin_session(live, ret_output, "rm", "-rf", "alert/temp", "ask/uploads");
 	*ret_hold = wait_hold(live);
 	return pid;
 }
@@ -223,8 +150,8 @@ static void run_timeout(struct live *live)
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = begin(live, &output, "sh", "-c",
-		    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
+	pid = begin_session(live, &output, "sh", "-c",
+			    text("rm %s; echo first $?; while [ ! -e go ]; do sleep 0.1; done; rm %s", file, file));
 	wait_hold(live);
 	for (int i = 0; i < TRIES; i++) {
 		hold = wait_hold(live);
@@ -277,26 +204,217 @@ static void run_sigcont(struct live *live)
 	check(!outcome.status && !exists(path_of(live, "ask/uploads")), "rm: %d, %s", outcome.status, outcome.output);
 }
 
-/* On the uprobe tier nothing keeps a process stopped that somebody else wakes: then that is what the event tells. */
+/* --- held by a stop alone: frozen --- */
+
+static void wait_frozen(pid_t pid)
+{
+	for (int i = 0; i < TRIES && !is_in_hold(pid); i++)
+		usleep(10000);
+	check(is_in_hold(pid), "process %d is in cgroup %s", (int)pid, cgroup_of(pid));
+}
+
+/*
+ * wake GATE PROGRAM...: runs the program as a child, and wakes it over and over once there is a file GATE; then tells how it
+ * ended. What it sends is for the child, whatever that is stopped by: it ends only by an answer.
+ */
+static int act_wake(int argc, char **argv)
+{
+	pid_t child = argc < 3 ? -1 : fork();
+	int status = 0;
+
+	if (child < 0)
+		return 2;
+	if (!child) {
+		execvp(argv[2], argv + 2);
+		_exit(127);
+	}
+	while (!waitpid(child, &status, WNOHANG)) {
+		if (!access(argv[1], F_OK))
+			kill(child, SIGCONT);
+		usleep(200);
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+struct answer_row {
+	const char *answer; /* NULL: none */
+	const char *option;
+	const char *directory; /* of the file: which rule holds */
+	int status; /* of the program */
+	bool lost;
+};
+
+static const struct answer_row answer_rows[] = {
+	{"approve", NULL, "ask", 0, true},	  {"deny", NULL, "ask", 1, false},
+	{"deny", "--kill", "ask", KILLED, false}, {NULL, NULL, "short", 1, false},
+	{"approve", "--once", "ask", 0, true},
+};
+
+/* A sibling's SIGCONT is no answer: what the person says is done, at once or after two seconds of being woken. */
 static void run_woken(struct live *live)
 {
-	const char *file = path_of(live, "ask/f");
+	const struct answer_row *row = live->row->data;
+	const char *file = strdup(path_of(live, text("%s/f", row->directory)));
+	const char *gate = strdup(path_of(live, "gate"));
 	struct outcome outcome;
-	json_t *ops, *event;
+	json_t *hold;
+	int output;
+	pid_t pid, held;
+
+	make_file(file, "x");
+	pid = begin_session(live, &output, live->self, "--act", "wake", gate, "rm", file);
+	hold = wait_hold(live);
+	held = pid_of(hold);
+	if (!on_lsm(live, "unlink") && !live->cgroup[0])
+		skip("without cgroup2 nothing keeps it");
+	if (!on_lsm(live, "unlink"))
+		wait_frozen(held);
+	make_file(gate, "");
+	usleep(1000000);
+	check(exists(file), "the file is gone without an answer: %s", dump(events(live)));
+	if (row->answer)
+		decide(live, row->answer, hold, row->option);
+	outcome = finish(pid, output);
+	check(outcome.status == row->status, "rm ends with %d: %s", outcome.status, outcome.output);
+	check(exists(file) != row->lost, "the file is %s", exists(file) ? "there" : "gone");
+	if (row->answer)
+		wait_pending(live, 0);
+	if (on_lsm(live, "unlink")) {
+		check(json_array_size(events_of_kind(live, "hold", "change", "woken")) == 1,
+		      "it is not told of once: %s", dump(events(live)));
+		return;
+	}
+	usleep(live->vm ? 3000000 : 1500000);
+	outcome = run("find", "/sys/fs/cgroup", "-name", text("reprieve-hold-%d-*", (int)held));
+	check(!*outcome.output, "left behind: %s", outcome.output);
+}
+
+/* Every thread stands at a call of its own, and all are woken all the time. */
+static void run_woken_threads(struct live *live)
+{
+	const struct answer_row *row = live->row->data;
+	const char *dir = strdup(path_of(live, "ask/d")), *gate = strdup(path_of(live, "gate"));
+	struct outcome outcome;
+	json_t *hold;
+	int output, left;
+	pid_t pid;
+
+	make_many(dir, THREAD_FILES);
+	pid = begin_session(live, &output, live->self, "--act", "wake", gate, text("%s/victim_threads", live->victims),
+			    dir, "8");
+	hold = wait_hold(live);
+	wait_frozen(pid_of(hold));
+	make_file(gate, "");
+	usleep(1000000);
+	check(count_files(dir) == THREAD_FILES, "%d files are left before the answer", count_files(dir));
+	unlink(gate);
+	usleep(10000);
+	decide(live, row->answer, hold, NULL);
+	outcome = finish(pid, output);
+	left = row->lost ? 0 : THREAD_FILES;
+	check(!outcome.status && count_files(dir) == left, "%d files are left: %d, %s", count_files(dir),
+	      outcome.status, outcome.output);
+	wait_pending(live, 0);
+}
+
+/*
+ * Woken from before it is held: the first moment, until it is frozen, is open. Then the event says so; else the answer is
+ * what counts.
+ */
+static void run_woken_early(struct live *live)
+{
+	int escaped = 0;
+
+	for (int i = 0; i < 10; i++) {
+		const char *file = strdup(path_of(live, text("soon/f%d", i)));
+		const char *gate = strdup(path_of(live, "gate"));
+		struct outcome outcome;
+		json_t *ops, *event;
+		int output;
+		pid_t pid;
+
+		make_file(file, "x");
+		make_file(gate, "");
+		pid = begin_session(live, &output, live->self, "--act", "wake", gate, "rm", file);
+		outcome = finish(pid, output);
+		ops = ops_of(live, pid);
+		event = json_array_get(ops, json_array_size(ops) - 1);
+		if (exists(file)) {
+			check(outcome.status == 1 || outcome.status == KILLED, "rm: %d, %s", outcome.status,
+			      outcome.output);
+			continue;
+		}
+		escaped++;
+		expect_text(event, "verdict", "hold");
+		expect_text(event, "enforced", "failed");
+	}
+	printf("%d of 10 were let go in the first moment\n", escaped);
+}
+
+/* The cgroup it was in is the one it goes on in. `group`: to enter before; NULL: none. */
+static int act_cgroup_kept(int argc, char **argv)
+{
+	char before[PATH_MAX];
+	int fd = argc > 2 ? open(text("%s/cgroup.procs", argv[2]), O_WRONLY) : -1;
+
+	if (argc < 2 || (argc > 2 && (fd < 0 || write(fd, "0", 1) != 1)))
+		return 2;
+	snprintf(before, sizeof(before), "%s", cgroup_of(getpid()));
+	if (unlink(argv[1]))
+		return 1;
+	printf("from %s to %s\n", before, cgroup_of(getpid()));
+	return 0;
+}
+
+static void run_put_back(struct live *live)
+{
+	const char *file = strdup(path_of(live, "ask/f")), *here;
+	const char *group = strdup(text("%s/kept", live->cgroup));
+	struct outcome outcome;
+	json_t *hold;
 	int output;
 	pid_t pid;
 
+	make_dirs(group);
 	make_file(file, "x");
-	pid = begin(live, &output, "rm", file);
-	kill(pid_of(wait_hold(live)), SIGCONT);
+	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
+	hold = wait_hold(live);
+	wait_frozen(pid_of(hold));
+	/* A child of its own cgroup: what holds for that goes on holding. */
+	here = cgroup_of(pid_of(hold));
+	check(strstr(here, "/kept/reprieve-hold-"), "frozen in %s", here);
+	decide(live, "approve", hold, NULL);
 	outcome = finish(pid, output);
-	check(!outcome.status && !exists(file), "rm: %d, %s: the limits say otherwise", outcome.status, outcome.output);
-	ops = ops_of(live, pid);
-	event = json_array_get(ops, json_array_size(ops) - 1);
-	expect_text(event, "verdict", "hold");
-	expect_text(event, "enforced", "failed");
-	expect_number(event, "result", 0);
-	wait_pending(live, 0);
+	check(!outcome.status && strstr(outcome.output, "/kept to ") && strstr(outcome.output, "/kept\n"), "%d: %s",
+	      outcome.status, outcome.output);
+	check(!rmdir(group), "%s is not empty: %s", group, strerror(errno));
+	check(json_array_size(events_of_kind(live, "session", "change", "end")) == 1, "the session did not end once");
+}
+
+/* Whose cgroup it is may not move it out of there; and may remove it meanwhile. */
+static void run_delegated(struct live *live)
+{
+	const char *file = strdup(path_of(live, "ask/f")), *here;
+	const char *parent = strdup(text("%s/given", live->cgroup)), *group = strdup(text("%s/sub", parent));
+	struct outcome outcome;
+	json_t *hold;
+	int output;
+	pid_t pid;
+
+	make_dirs(group);
+	check(!chown(group, 65534, 65534) && !chown(text("%s/cgroup.procs", group), 65534, 65534), "chown");
+	make_file(file, "x");
+	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
+	hold = wait_hold(live);
+	wait_frozen(pid_of(hold));
+	here = cgroup_of(pid_of(hold));
+	check(strstr(here, "/given/reprieve-hold-"), "frozen in %s", here);
+	check(!rmdir(group), "%s: %s", group, strerror(errno));
+	decide(live, "approve", hold, NULL);
+	outcome = finish(pid, output);
+	check(!outcome.status && strstr(outcome.output, "/given/sub to ") && strstr(outcome.output, "/given\n"),
+	      "%d: %s", outcome.status, outcome.output);
+	check(!rmdir(parent), "%s is not empty: %s", parent, strerror(errno));
 }
 
 /* --- how far an answer reaches --- */
@@ -310,7 +428,7 @@ static void run_once(struct live *live)
 
 	make_file(first, "x");
 	make_file(second, "x");
-	pid = begin(live, &output, "rm", first, second);
+	pid = begin_session(live, &output, "rm", first, second);
 	decide(live, "approve", wait_hold(live), "--once");
 	for (int i = 0; i < TRIES && exists(first); i++)
 		usleep(50000);
@@ -327,7 +445,7 @@ static void run_for(struct live *live)
 	pid_t pid;
 
 	make_many(path_of(live, "ask/d"), 3);
-	pid = begin(live, &output, "sh", "-c", "rm ask/d/f000000; rm ask/d/f000001; exec rm ask/d/f000002");
+	pid = begin_session(live, &output, "sh", "-c", "rm ask/d/f000000; rm ask/d/f000001; exec rm ask/d/f000002");
 	decide(live, "approve", wait_hold(live), "--for=10m");
 	outcome = finish(pid, output);
 	check(!outcome.status && !count_files(path_of(live, "ask/d")), "sh: %d, %s", outcome.status, outcome.output);
@@ -344,7 +462,7 @@ static void run_threads(struct live *live)
 	pid_t pid;
 
 	make_many(dir, THREAD_FILES);
-	pid = begin(live, &output, text("%s/victim_threads", live->victims), dir, "8");
+	pid = begin_session(live, &output, text("%s/victim_threads", live->victims), dir, "8");
 	hold = wait_hold(live);
 	usleep(300000);
 	check(count_files(dir) == THREAD_FILES, "%d files are left before the answer", count_files(dir));
@@ -364,7 +482,7 @@ static void run_rate(struct live *live)
 	pid_t pid;
 
 	make_many(dir, 10);
-	pid = begin(live, &output, "rm", "-rf", "many");
+	pid = begin_session(live, &output, "rm", "-rf", "many");
 	hold = wait_hold(live);
 	check(count_files(dir) == 7, "%d files are left", count_files(dir));
 	sleep(11);
@@ -401,7 +519,7 @@ static void run_many(struct live *live)
 	pid_t pid;
 
 	make_many(dir, PROCESSES);
-	pid = begin(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
+	pid = begin_session(live, &output, "sh", "-c", "for f in ask/d/*; do rm $f & done; wait");
 	holds = wait_pending(live, PROCESSES);
 	check(count_files(dir) == PROCESSES, "%d files are left before the answers", count_files(dir));
 	srand(3);
@@ -489,8 +607,8 @@ static void run_self_approval(struct live *live)
 	pid_t pid;
 
 	make_file(file, "x");
-	pid = begin(live, &output, live->self, "--act", "approve-held", live->reprieve, live->daemon.socket, file,
-		    number_file);
+	pid = begin_session(live, &output, live->self, "--act", "approve-held", live->reprieve, live->daemon.socket,
+			    file, number_file);
 	hold = wait_hold(live);
 	make_file(text("%s.new", number_file), number_of(hold));
 	rename(text("%s.new", number_file), number_file);
@@ -586,7 +704,16 @@ const struct row hold_rows[] = {
 	{"hold-timeout", NEEDS_STOPS, run_timeout, NULL},
 	{"hold-killed", NEEDS_STOPS, run_killed, NULL},
 	{"hold-sigcont", NEEDS_LSM, run_sigcont, NULL},
-	{"hold-woken", NEEDS_UPROBE, run_woken, NULL},
+	{"hold-woken-approve", NEEDS_STOPS, run_woken, &answer_rows[0]},
+	{"hold-woken-deny", NEEDS_STOPS, run_woken, &answer_rows[1]},
+	{"hold-woken-kill", NEEDS_STOPS, run_woken, &answer_rows[2]},
+	{"hold-woken-timeout", NEEDS_STOPS, run_woken, &answer_rows[3]},
+	{"hold-woken-once", NEEDS_STOPS, run_woken, &answer_rows[4]},
+	{"hold-woken-threads-approve", NEEDS_UPROBE | NEEDS_CGROUP, run_woken_threads, &answer_rows[0]},
+	{"hold-woken-threads-deny", NEEDS_UPROBE | NEEDS_CGROUP | NATIVE, run_woken_threads, &answer_rows[1]},
+	{"hold-woken-early", NEEDS_UPROBE | NEEDS_CGROUP, run_woken_early, NULL},
+	{"hold-frozen-put-back", NEEDS_UPROBE | NEEDS_CGROUP, run_put_back, NULL},
+	{"hold-frozen-delegated", NEEDS_UPROBE | NEEDS_CGROUP, run_delegated, NULL},
 	{"hold-once", NEEDS_STOPS, run_once, NULL},
 	{"hold-for", NEEDS_STOPS, run_for, NULL},
 	{"hold-threads", NEEDS_STOPS, run_threads, NULL},
@@ -602,5 +729,7 @@ const struct row hold_rows[] = {
 
 const struct actor hold_actors[] = {
 	{"approve-held", act_approve_held},
+	{"wake", act_wake},
+	{"cgroup-kept", act_cgroup_kept},
 	{},
 };

@@ -2,9 +2,13 @@
 /* The guard beyond its daemon: what stays in the kernel and is taken over, and what sessions may not touch. */
 #include "live.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -31,7 +35,8 @@ static const char *pins_of(struct live *live)
 }
 
 /* Nothing of this policy reaches beyond the case's own directory. */
-static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+static void start_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action,
+			 const char *const extra[])
 {
 	snprintf(daemon->policy, sizeof(daemon->policy), "%s", path_of(live, "policy.yaml"));
 	make_file(
@@ -39,7 +44,26 @@ static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const
 		text("version: 1\nagents: [{builtin: false}]\nrules:\n  - {name: kept, op: [delete], path: [\"%s/kept/**\"], "
 		     "action: %s}\n",
 		     live->dir, action));
+	daemon_start(live, daemon, text("%s-%s", live->row->name, name), extra);
+}
+
+static void keeping_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+{
+	start_daemon(live, daemon, name, action, ARGV("--pins", pins_of(live)));
+}
+
+/* Under a rule of the row's. */
+static void looking_daemon(struct live *live, struct guard_daemon *daemon, const char *name)
+{
+	snprintf(daemon->policy, sizeof(daemon->policy), "%s", path_of(live, "policy.yaml"));
+	make_file(daemon->policy, text("version: 1\nagents: [{builtin: false}]\nrules:\n  - {name: one, %s}\n",
+				       (const char *)live->row->data));
 	daemon_start(live, daemon, text("%s-%s", live->row->name, name), ARGV("--pins", pins_of(live)));
+}
+
+static void plain_daemon(struct live *live, struct guard_daemon *daemon, const char *name, const char *action)
+{
+	start_daemon(live, daemon, name, action, (const char *const[]){NULL});
 }
 
 static void lose_daemon(struct guard_daemon *daemon)
@@ -60,6 +84,12 @@ static pid_t session_of(struct live *live, const struct guard_daemon *daemon, co
 			ARGV(live->reprieve, "run", "--socket", daemon->socket, "--name", live->row->name, "--",
 			     "/bin/sh", "-c", script),
 			ret_output);
+}
+
+/* The file of that name in the same directory. */
+static const char *path_beside(const char *path, const char *name)
+{
+	return text("%.*s/%s", (int)(strrchr(path, '/') - path), path, name);
 }
 
 static void wait_for(const char *path)
@@ -125,6 +155,36 @@ static void run_kept(struct live *live)
 	      outcome.output);
 }
 
+/* One daemon ends as it is told to, the next begins: what a rule denies is denied all the time. */
+static void run_restart(struct live *live)
+{
+	struct guard_daemon daemon = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	if (!on_lsm(live, "unlink") && kernel_before(5, 15))
+		skip("probes in libc cannot be kept beyond their daemon before 5.15");
+	make_file(path_of(live, "kept/a"), "a");
+	keeping_daemon(live, &daemon, "0", "deny");
+	pid = session_of(
+		live, &daemon,
+		"n=0; while [ ! -e end ]; do rm -f kept/a 2>&- && echo gone; n=$((n + 1)); : > up; done; echo tried $n",
+		&output);
+	wait_for(path_of(live, "up"));
+	for (int i = 1; i <= 2; i++) {
+		daemon_stop(&daemon);
+		keeping_daemon(live, &daemon, text("%d", i), "deny");
+	}
+	make_file(path_of(live, "end"), "");
+	outcome = finish(pid, output);
+	check(exists(path_of(live, "kept/a")) && !strstr(outcome.output, "gone") && strstr(outcome.output, "tried "),
+	      "%s", outcome.output);
+	daemon_stop(&daemon);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+}
+
 static json_t *pending_of(struct live *live, const struct guard_daemon *daemon)
 {
 	return lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", daemon->socket));
@@ -181,6 +241,176 @@ static void run_held(struct live *live)
 	check(!outcome.status, "release: exit status %d: %s", outcome.status, outcome.output);
 }
 
+/* --- a process that stands stopped at its connect, and a daemon that was killed when it had heard of it --- */
+
+/* connect GATE FILE: maps a file that nobody has looked through, to run code from it, and connects */
+static int act_connect(int argc, char **argv)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9)};
+	int fd = argc < 3 ? -1 : open(argv[2], O_RDONLY | O_CLOEXEC), s = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || s < 0)
+		return 2;
+	make_file(path_beside(argv[1], "up"), "");
+	while (access(argv[1], F_OK))
+		usleep(10000);
+	if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+		return 3;
+	connect(s, (struct sockaddr *)&address, sizeof(address));
+	return 0;
+}
+
+/* Nothing is done about records any more, but they are still taken: that is another thread's. */
+static void stop_main_thread(pid_t pid)
+{
+	int status;
+
+	check(!ptrace(PTRACE_SEIZE, pid, NULL, NULL) && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL), "ptrace: %s",
+	      strerror(errno));
+	check(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status), "the daemon does not stop");
+}
+
+static void run_connecting(struct live *live)
+{
+	const char *gate = strdup(path_of(live, "gate")), *copy = strdup(path_of(live, "copy"));
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	if (!on_lsm(live, "unlink") && kernel_before(5, 15))
+		skip("probes of system calls cannot be kept beyond their daemon before 5.15");
+	copy_program("/bin/true", copy);
+	looking_daemon(live, &first, "first");
+	pid = start_in(live->dir,
+		       ARGV(live->reprieve, "run", "--socket", first.socket, "--name", live->row->name, "--",
+			    live->self, "--act", "connect", gate, copy),
+		       &output);
+	wait_for(path_of(live, "up"));
+	stop_main_thread(first.pid);
+	make_file(gate, "");
+	for (int i = 0; i < TRIES && state_of(pid) != 'T'; i++)
+		usleep(10000);
+	check(state_of(pid) == 'T', "process %d goes on in state %c, though nobody has looked through %s", (int)pid,
+	      state_of(pid), copy);
+	usleep(300000); /* for the thread that takes records */
+	lose_daemon(&first);
+	check(state_of(pid) == 'T', "without a daemon it is in state %c", state_of(pid));
+	looking_daemon(live, &second, "second");
+	for (int i = 0; i < TRIES && state_of(pid) == 'T'; i++)
+		usleep(10000);
+	check(state_of(pid) != 'T', "it still stands stopped: %s", read_text(second.errors));
+	outcome = finish(pid, output);
+	check(!outcome.status, "exit status %d: %s", outcome.status, outcome.output);
+	daemon_stop(&second);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+}
+
+/* --- frozen processes, and daemons that are killed --- */
+
+/* The process of the only hold. */
+static pid_t wait_frozen(struct live *live, const struct guard_daemon *daemon)
+{
+	json_t *holds = NULL;
+	pid_t pid = 0;
+
+	for (int i = 0; i < TRIES && !(pid && is_in_hold(pid)); i++) {
+		holds = pending_of(live, daemon);
+		if (json_array_size(holds) == 1)
+			pid = (pid_t)json_integer_value(member(json_array_get(holds, 0), "process.pid"));
+		usleep(50000);
+	}
+	check(pid && is_in_hold(pid), "nothing is held and frozen: %s", dump(holds));
+	return pid;
+}
+
+/* As somebody does who wants it to go on. */
+static void wake(pid_t pid)
+{
+	for (int i = 0; i < 500; i++) {
+		kill(pid, SIGCONT);
+		usleep(1000);
+	}
+}
+
+/* Held by one daemon, woken while there is none, taken over and answered by the next; and by none but release. */
+static void run_frozen_kept(struct live *live)
+{
+	const char *const names[] = {"kept/a", "kept/b"};
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	json_t *holds;
+	int output;
+	pid_t pid, held;
+
+	if (kernel_before(5, 15))
+		skip("probes in libc cannot be kept beyond their daemon before 5.15");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		bool by_release = i;
+
+		make_file(path_of(live, names[i]), "x");
+		keeping_daemon(live, &first, text("first%zu", i), "hold, timeout: 10m");
+		pid = session_of(live, &first, text("rm -f %s; echo rm $?", names[i]), &output);
+		held = wait_frozen(live, &first);
+		lose_daemon(&first);
+		wake(held);
+		check(is_in_hold(held) && exists(path_of(live, names[i])), "without a daemon it went on");
+		if (by_release) {
+			outcome = release(live);
+			check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+		} else {
+			keeping_daemon(live, &second, "second", "hold, timeout: 10m");
+			check(wait_frozen(live, &second) == held, "another one is held");
+			wake(held);
+			holds = pending_of(live, &second);
+			outcome = run(live->reprieve, "approve", "--socket", second.socket,
+				      text("%lld", json_integer_value(member(json_array_get(holds, 0), "hold"))));
+			check(!outcome.status, "approve: %d, %s", outcome.status, outcome.output);
+		}
+		outcome = finish(pid, output);
+		check(strstr(outcome.output, by_release ? "rm 1" : "rm 0") &&
+			      exists(path_of(live, names[i])) == by_release,
+		      "%s", outcome.output);
+		if (!by_release)
+			daemon_stop(&second);
+	}
+	check(!exists(pins_of(live)), "release left %s", pins_of(live));
+}
+
+/* Of a guard that ended with its daemon the next one, or release, gives the frozen back: stopped, and where they were. */
+static void run_frozen_lost(struct live *live)
+{
+	struct guard_daemon first = {}, second = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid, held;
+
+	for (int by_release = 0; by_release < 2; by_release++) {
+		make_file(path_of(live, "kept/a"), "x");
+		plain_daemon(live, &first, text("first%d", by_release), "hold, timeout: 10m");
+		pid = session_of(live, &first, "rm -f kept/a; echo rm $?", &output);
+		held = wait_frozen(live, &first);
+		lose_daemon(&first);
+		wake(held);
+		check(is_in_hold(held), "process %d went on by itself", (int)held);
+		if (by_release)
+			outcome = release(live);
+		else
+			plain_daemon(live, &second, "second", "hold, timeout: 10m");
+		for (int i = 0; i < TRIES && (is_in_hold(held) || state_of(held) != 'T'); i++)
+			usleep(10000);
+		check(!is_in_hold(held) && state_of(held) == 'T', "in state %c: %s", state_of(held),
+		      by_release ? outcome.output : read_text(second.errors));
+		kill(held, SIGCONT);
+		outcome = finish(pid, output);
+		check(strstr(outcome.output, "rm 0"), "%s", outcome.output);
+		if (!by_release)
+			daemon_stop(&second);
+	}
+}
+
 /* --- the guard's own --- */
 
 /* tamper PID POLICY SOCKET: each attempt must be refused; prints the first that is not */
@@ -219,6 +449,53 @@ static int act_tamper(int argc, char **argv)
 	return kill(daemon, 0) ? 1 : 0;
 }
 
+/* pins DIR: neither what lies there, nor the directory */
+static int act_pins(int argc, char **argv)
+{
+	char name[PATH_MAX];
+	struct dirent *entry;
+	DIR *pins = argc > 1 ? opendir(argv[1]) : NULL;
+	int tried = 0;
+
+	while (pins && (entry = readdir(pins))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", argv[1], entry->d_name);
+		if (!unlink(name) || !rename(name, text("%s.x", name)))
+			return printf("not refused: %s\n", name), 1;
+		tried++;
+	}
+	if (!rename(argv[1], text("%s-x", argv[1])) || !rmdir(argv[1]))
+		return printf("not refused: %s\n", argv[1]), 1;
+	return tried > 20 ? 0 : 2;
+}
+
+/* What a daemon keeps in the kernel stays; and guards, once that is gone. */
+static void run_pins(struct live *live)
+{
+	struct guard_daemon daemon = {};
+	struct outcome outcome;
+	int output;
+	pid_t pid;
+
+	make_file(path_of(live, "kept/a"), "a");
+	keeping_daemon(live, &daemon, "first", "deny");
+	pid = session_of(
+		live, &daemon,
+		text("%s --act pins %s && : > up && while [ ! -e go ]; do sleep 0.1; done; rm -f kept/a; echo rm $?",
+		     live->self, pins_of(live)),
+		&output);
+	for (int i = 0; i < TRIES && !exists(path_of(live, "up")) && state_of(pid) != 'Z'; i++)
+		usleep(50000);
+	lose_daemon(&daemon);
+	make_file(path_of(live, "go"), "");
+	outcome = finish(pid, output);
+	check(strstr(outcome.output, "rm 1") && exists(path_of(live, "kept/a")), "%s", outcome.output);
+	check(exists(path_of(live, "up")), "the pins: %s", outcome.output);
+	outcome = release(live);
+	check(!outcome.status, "release: %d, %s", outcome.status, outcome.output);
+}
+
 static void run_tamper(struct live *live)
 {
 	json_t *all, *before = daemon_ask(live, &live->daemon, "status");
@@ -244,11 +521,18 @@ static void run_tamper(struct live *live)
 	check(denials >= 7, "%zu denials for the guard's own files, not 7", denials);
 }
 
-const struct actor own_actors[] = {{"tamper", act_tamper}, {}};
+const struct actor own_actors[] = {{"tamper", act_tamper}, {"connect", act_connect}, {"pins", act_pins}, {}};
 
 const struct row own_rows[] = {
 	{"own-kept", 0, run_kept, NULL},
 	{"own-held", NEEDS_STOPS, run_held, NULL},
+	{"own-restart", NEEDS_STOPS, run_restart, NULL},
+	/* Of statements alone: programs run on while they are looked through, up to their connect. */
+	{"own-connecting", NEEDS_DAEMON, run_connecting, "op: [sql], sql: [drop], action: alert"},
+	{"own-mapping", NEEDS_UPROBE, run_connecting, "op: [delete], path: [/none/**], action: deny"},
+	{"own-frozen-kept", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_kept, NULL},
+	{"own-frozen-lost", NEEDS_UPROBE | NEEDS_CGROUP, run_frozen_lost, NULL},
+	{"own-pins", NEEDS_DAEMON | NEEDS_LSM, run_pins, NULL},
 	{"own-tampering", NEEDS_DAEMON | NEEDS_LSM, run_tamper, NULL},
 	{},
 };

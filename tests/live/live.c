@@ -24,9 +24,10 @@
 #define START_SECONDS 120
 
 static const struct row *const tables[] = {call_rows, uprobe_rows, path_rows,	 rule_rows, session_rows, agent_rows,
-					   hold_rows, daemon_rows, evasion_rows, own_rows,  table_rows};
-static const struct actor *const actors[] = {call_actors, uprobe_actors, path_actors,	 rule_actors, session_actors,
-					     hold_actors, daemon_actors, evasion_actors, own_actors,  table_actors};
+					   hold_rows, daemon_rows, evasion_rows, own_rows,  table_rows,	  hazard_rows};
+static const struct actor *const actors[] = {call_actors,    uprobe_actors, path_actors,   rule_actors,
+					     session_actors, hold_actors,   daemon_actors, evasion_actors,
+					     own_actors,     table_actors,  hazard_actors};
 
 struct options {
 	const char *tier;

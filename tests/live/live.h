@@ -90,9 +90,9 @@ struct outcome {
 };
 
 extern const struct row call_rows[], uprobe_rows[], path_rows[], rule_rows[], session_rows[], agent_rows[], hold_rows[],
-	daemon_rows[], evasion_rows[], own_rows[], table_rows[];
+	daemon_rows[], evasion_rows[], own_rows[], table_rows[], hazard_rows[];
 extern const struct actor call_actors[], uprobe_actors[], path_actors[], rule_actors[], session_actors[], hold_actors[],
-	daemon_actors[], evasion_actors[], own_actors[], table_actors[];
+	daemon_actors[], evasion_actors[], own_actors[], table_actors[], hazard_actors[];
 
 /* Ends the case: it does not hold. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
@@ -132,6 +132,27 @@ pid_t start_in(const char *directory, const char *const argv[], int *ret_output)
 struct outcome session_in(struct live *live, const char *directory, const char *const argv[]);
 #define session(live, ...) session_in(live, NULL, ARGV(__VA_ARGS__))
 struct outcome session_act(struct live *live, const char *directory, const char *const argv[]);
+
+/* Processes. The letter of the state, '?' without such a process; the path below the root of cgroup2, "" for none. */
+char state_of(pid_t pid);
+const char *cgroup_of(pid_t pid);
+bool is_in_hold(pid_t pid); /* frozen by a guard */
+
+/* A command as a session that this case waits for later. */
+#define begin_session(live, ret_output, ...)                                                                         \
+	start_in(NULL,                                                                                               \
+		 ARGV((live)->reprieve, "run", "--socket", (live)->daemon.socket, "--name", (live)->row->name, "--", \
+		      __VA_ARGS__),                                                                                  \
+		 ret_output)
+
+/* The holds of such sessions; once there are so many; the only one. A new reference. */
+json_t *pending_holds(struct live *live);
+json_t *wait_pending(struct live *live, size_t wanted);
+json_t *wait_hold(struct live *live);
+const char *number_of(json_t *hold);
+pid_t pid_of(json_t *hold);
+/* `reprieve COMMAND NUMBER [OPTION]` */
+void decide(struct live *live, const char *command, json_t *hold, const char *option);
 
 /* Daemons. */
 void daemon_start(struct live *live, struct guard_daemon *daemon, const char *name, const char *const extra[]);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#define TRIES 400 /* of 50 ms */
 #define START_TRIES \
 	2400 /* of 50 ms: a loaded machine without hardware acceleration takes a minute to load the programs */
 
@@ -527,4 +528,90 @@ json_t *lines_of(const char *const argv[])
 			json_array_append_new(array, object);
 	}
 	return array;
+}
+
+/* --- processes --- */
+
+char state_of(pid_t pid)
+{
+	FILE *file = fopen(text("/proc/%d/stat", (int)pid), "re");
+	char line[512] = "", *after;
+
+	if (!file || !fgets(line, sizeof(line), file))
+		return '?';
+	fclose(file);
+	after = strrchr(line, ')');
+	return after ? after[2] : '?';
+}
+
+const char *cgroup_of(pid_t pid)
+{
+	FILE *file = fopen(text("/proc/%d/cgroup", (int)pid), "re");
+	static char line[PATH_MAX];
+	const char *found = "";
+
+	while (file && !*found && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		found = strncmp(line, "0::", 3) ? "" : line + 3;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+bool is_in_hold(pid_t pid)
+{
+	return strstr(cgroup_of(pid), text("/reprieve-hold-%d-", (int)pid));
+}
+
+/* --- holds --- */
+
+json_t *pending_holds(struct live *live)
+{
+	json_t *all = lines_of(ARGV(live->reprieve, "pending", "--json", "--socket", live->daemon.socket));
+	json_t *mine = json_array(), *hold;
+	size_t i;
+
+	json_array_foreach (all, i, hold)
+		if (!strcmp(member_text(hold, "session.name"), live->row->name))
+			json_array_append(mine, hold);
+	json_decref(all);
+	return mine;
+}
+
+json_t *wait_pending(struct live *live, size_t wanted)
+{
+	json_t *holds = NULL;
+
+	for (int i = 0; i < TRIES; i++) {
+		json_decref(holds);
+		holds = pending_holds(live);
+		if (json_array_size(holds) == wanted)
+			return holds;
+		usleep(50000);
+	}
+	fail("%zu holds instead of %zu: %s; %s", json_array_size(holds), wanted, dump(holds),
+	     read_text(live->daemon.errors));
+}
+
+json_t *wait_hold(struct live *live)
+{
+	return json_array_get(wait_pending(live, 1), 0);
+}
+
+const char *number_of(json_t *hold)
+{
+	return text("%lld", json_integer_value(member(hold, "hold")));
+}
+
+void decide(struct live *live, const char *command, json_t *hold, const char *option)
+{
+	struct outcome outcome = run(live->reprieve, command, "--socket", live->daemon.socket, number_of(hold), option);
+
+	check(!outcome.status, "%s %s: exit status %d: %s", command, number_of(hold), outcome.status, outcome.output);
+}
+
+pid_t pid_of(json_t *hold)
+{
+	return (pid_t)json_integer_value(member(hold, "process.pid"));
 }

@@ -10,6 +10,7 @@ NAME: only the cases whose name has it. Needs what test_sql.py needs; the screen
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -144,6 +145,37 @@ def case_deny_held(bench):
     expect("reprieve: held: rule 'ask'" in result.errors, "it was not told that it waits: %s" % result.errors)
 
 
+def wake(process):
+    """As a sibling of the agent's would, for half a second."""
+    with open("/proc/%d/cgroup" % process, encoding="utf-8") as groups:
+        if "/reprieve-hold-%d-" % process not in groups.read():
+            raise Skip("needs cgroup2")
+    for _ in range(500):
+        os.kill(process, signal.SIGCONT)
+        time.sleep(0.001)
+
+
+def case_deny_woken(bench):
+    """Somebody else's SIGCONT is no answer."""
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table))
+    hold = held.wait()
+    wake(hold["process"]["pid"])
+    expect(exists(bench, table), "the table is gone without an answer")
+    held.answer("deny", str(hold["hold"]))
+    check_failed(bench, held, held.finish(), table)
+
+
+def case_approve_woken(bench):
+    table = bench.table()
+    held = Held(bench, "hold", psql(bench, "drop table %s" % table))
+    hold = held.wait()
+    wake(hold["process"]["pid"])
+    held.answer("approve", str(hold["hold"]))
+    result = held.finish()
+    expect(result.status == 0 and not exists(bench, table), "psql ends with %d" % result.status)
+
+
 def case_deny_kill(bench):
     table = bench.table()
     held = Held(bench, "hold", psql(bench, "drop table %s" % table))
@@ -272,6 +304,15 @@ def case_exec_deny(bench):
     expect(not os.path.exists(os.path.join(hold["process"]["cwd"], "ask")), "it ran")
 
 
+def case_exec_woken(bench):
+    held, hold = held_exec(bench)
+    wake(hold["process"]["pid"])
+    expect(not os.path.exists(os.path.join(hold["process"]["cwd"], "ask")), "it ran before the answer")
+    held.answer("approve", str(hold["hold"]))
+    result = held.finish()
+    expect("it ended with 0" in result.output, "sh says: %s" % result.output)
+
+
 # ---- the desktop
 
 DESKTOP_UID = 65534  # nobody: the bus wants a user of a name
@@ -390,6 +431,8 @@ CASES = [
     ("approve-process", case_approve_process),
     ("approve-once", case_approve_once),
     ("deny-held", case_deny_held),
+    ("deny-woken", case_deny_woken),
+    ("approve-woken", case_approve_woken),
     ("deny-kill", case_deny_kill),
     ("deny-at-once", case_deny_at_once),
     ("timeout", case_timeout),
@@ -398,6 +441,7 @@ CASES = [
     ("self-approval", case_self_approval),
     ("exec-approve", case_exec_approve),
     ("exec-deny", case_exec_deny),
+    ("exec-woken", case_exec_woken),
     ("alone", case_alone),
     ("desktop", case_desktop),
     ("screen", case_screen),

@@ -24,7 +24,7 @@ struct fixture {
 		struct grant grant;
 		bool used;
 	} grants[GRANTS];
-	unsigned int resumed[PIDS], killed[PIDS], refused[PIDS], dropped[PIDS];
+	unsigned int resumed[PIDS], killed[PIDS], refused[PIDS], dropped[PIDS], secured[PIDS];
 	size_t spared, changes, told;
 	int refuse_error, grant_error;
 	enum hold_state last_state;
@@ -107,6 +107,11 @@ static int refuse(const struct event *event, void *userdata)
 	return 0;
 }
 
+static void secure(const struct actor *actor, void *userdata)
+{
+	((struct fixture *)userdata)->secured[actor->process.pid]++;
+}
+
 static void tell(const struct hold *hold, enum verdict verdict, void *userdata)
 {
 	struct fixture *fixture = userdata;
@@ -145,6 +150,7 @@ static int setup(void **state)
 					     .resume = resume,
 					     .kill = kill_actor,
 					     .refuse = refuse,
+					     .secure = secure,
 					     .tell = tell,
 					     .changed = changed,
 					     .spared = spared,
@@ -641,6 +647,20 @@ static void test_many(void **state)
 	assert_int_equal(holds_kept(fixture->holds), 0);
 }
 
+/* What only its stop keeps from being made is kept from a SIGCONT too; a call that runs again, or is answered, is not. */
+static void test_secured(void **state)
+{
+	struct fixture *fixture = *state;
+	uint32_t number = stop_number(fixture, (struct stop){.pid = 200, .tier = TIER_UPROBE});
+
+	assert_int_equal(fixture->secured[200], 1);
+	assert_int_equal(stop_number(fixture, (struct stop){.pid = 201}), number + 1);
+	assert_int_equal(fixture->secured[201], 0);
+	assert_int_equal(answer(fixture, number, VERDICT_ALLOW, GRANT_PROCESS, NOW), 0);
+	stop_number(fixture, (struct stop){.pid = 200, .tier = TIER_UPROBE});
+	assert_int_equal(fixture->secured[200], 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -669,6 +689,7 @@ int main(void)
 		TEST(test_uprobe_deny_two_fails),
 		TEST(test_exec_deny_kills),
 		TEST(test_no_room_for_grant),
+		TEST(test_secured),
 		TEST(test_many),
 	};
 

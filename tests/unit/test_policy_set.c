@@ -345,15 +345,15 @@ static void a_whole_object_is_taken(void **state)
 	compose(&bench);
 	if (!item->accepted)
 		fail_msg("%s\n%s", item->message, item->text);
-	assert_int_equal(policy_rule_count(bench.policy), 8);
-	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard.v1/scratch");
-	assert_string_equal(policy_rule_name(bench.policy, 7), "team-a/guard.v1/yes");
-	rule = policy_rule(bench.policy, 4);
+	assert_int_equal(policy_rule_count(bench.policy), 9);
+	assert_string_equal(policy_rule_name(bench.policy, 3), "team-a/guard.v1/scratch");
+	assert_string_equal(policy_rule_name(bench.policy, 8), "team-a/guard.v1/yes");
+	rule = policy_rule(bench.policy, 5);
 	assert_string_equal(rule->message, "Only: files, 'in' the \"workspace\" #1 \\ \u00fc");
 	assert_int_equal(rule->agents.count, 2);
 	assert_string_equal(rule->agents.items[1], "team-a/guard.v1/tester \u00fc");
-	assert_string_equal(policy_rule(bench.policy, 2)->path.items[2], "/\u2028/\x7f/\ufeff/{a,b}");
-	assert_int_equal(policy_rule(bench.policy, 3)->agents.count, 1);
+	assert_string_equal(policy_rule(bench.policy, 3)->path.items[2], "/\u2028/\x7f/\ufeff/{a,b}");
+	assert_int_equal(policy_rule(bench.policy, 4)->agents.count, 1);
 	assert_int_equal(item->agents, 2);
 	assert_int_equal(item->rules, 6);
 }
@@ -449,10 +449,11 @@ static void the_nodes_rules_come_first(void **state)
 	put(&bench, "team-a", "other", watch_work);
 	put(&bench, "team-a", "guard", watch_work);
 	compose(&bench);
-	assert_string_equal(policy_rule_name(bench.policy, 0), "config");
-	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard/work");
-	assert_string_equal(policy_rule_name(bench.policy, 4), "team-a/other/work");
-	assert_string_equal(policy_rule_name(bench.policy, 6), "team-b/guard/work");
+	assert_string_equal(policy_rule_name(bench.policy, 0), "unresolved");
+	assert_string_equal(policy_rule_name(bench.policy, 1), "config");
+	assert_string_equal(policy_rule_name(bench.policy, 3), "team-a/guard/work");
+	assert_string_equal(policy_rule_name(bench.policy, 5), "team-a/other/work");
+	assert_string_equal(policy_rule_name(bench.policy, 7), "team-b/guard/work");
 	assert_string_equal(rule_for(&bench, "team-a/other/coder", "/work/x"), "team-a/other/work");
 	assert_string_equal(rule_for(&bench, "team-b/guard/coder", "/work/x"), "team-b/guard/work");
 	assert_string_equal(rule_for(&bench, "team-b/guard/coder", "/etc/x"), "config");
@@ -461,8 +462,8 @@ static void the_nodes_rules_come_first(void **state)
 	assert_string_equal(rule_for(&bench, "team-a/guard/coder", "/opt/x"), "team-a/guard/free");
 	assert_string_equal(rule_for(&bench, "pod-agent+team-a/guard/coder+team-a/other/coder", "/opt/x"),
 			    "agents-only");
-	assert_string_equal(policy_rule_object(bench.policy, 3)->name, "guard");
-	assert_null(policy_rule_object(bench.policy, 1));
+	assert_string_equal(policy_rule_object(bench.policy, 4)->name, "guard");
+	assert_null(policy_rule_object(bench.policy, 2));
 }
 
 static void what_is_composed_is_read_again_the_same(void **state)
@@ -535,7 +536,7 @@ static void an_object_that_does_not_fit_is_refused_whole(void **state)
 	bench_open(&bench, node_policy);
 	put_rules(&bench, "a", 100, &a);
 	put_rules(&bench, "b", 30, &b);
-	put_rules(&bench, "c", 26, &c);
+	put_rules(&bench, "c", 25, &c);
 	compose(&bench);
 	assert_true(a->accepted && c->accepted && !b->accepted);
 	assert_string_equal(b->reason, "DoesNotFit");
@@ -545,6 +546,42 @@ static void an_object_that_does_not_fit_is_refused_whole(void **state)
 	/* It has left nothing behind. */
 	assert_int_equal(agent_registry_find(bench.registry, "team-a/b/coder"), -ENOENT);
 	assert_null(strstr(policy_text(bench.policy), "name: b,"));
+}
+
+/* One rule of the 128 is that for pods that nobody tells of, as soon as an agent is known by pod. */
+static void the_rule_for_unknown_pods_takes_room(void **state)
+{
+	_cleanup_(bench_clear) struct bench bench = {};
+	struct policy_item *a, *b;
+
+	(void)state;
+	bench_open(&bench, node_policy);
+	put_rules(&bench, "a", 100, &a);
+	put_rules(&bench, "b", 26, &b);
+	compose(&bench);
+	assert_true(a->accepted && !b->accepted);
+	assert_string_equal(b->reason, "DoesNotFit");
+	assert_non_null(strstr(b->message, "agents by pod need one rule themselves: at most 127 are left"));
+	assert_int_equal(policy_rule_count(bench.policy), 103);
+}
+
+/* The node's own rules fill the policy: an object that has none would need one. */
+static void a_full_policy_of_the_nodes_stays(void **state)
+{
+	_cleanup_(bench_clear) struct bench bench = {};
+	_cleanup_buffer_ struct buffer own = {};
+	struct policy_item *item;
+
+	(void)state;
+	buffer_text(&own, "version: 1\nagents:\n  - builtin: false\nrules:\n");
+	for (int i = 0; i < 128; i++)
+		buffer_format(&own, "  - {name: r%d, op: [delete], path: [\"/n/%d/**\"], action: deny}\n", i, i);
+	bench_open(&bench, buffer_string(&own));
+	item = put(&bench, "team-a", "guard", "{" ONE_AGENT "}");
+	compose(&bench);
+	assert_false(item->accepted);
+	assert_string_equal(item->reason, "DoesNotFit");
+	assert_int_equal(policy_rule_count(bench.policy), 128);
 }
 
 /* Globs that multiply the states: each object alone is good. */
@@ -585,7 +622,7 @@ static void one_automaton_too_many_is_refused(void **state)
 		      (unsigned long long)((now_ns(CLOCK_MONOTONIC) - began) / NSEC_PER_MSEC));
 	assert_true(items[0]->accepted);
 	assert_true(accepted > 0 && refused > 0);
-	assert_int_equal(policy_rule_count(bench.policy), 2 + 14 * accepted);
+	assert_int_equal(policy_rule_count(bench.policy), 3 + 14 * accepted);
 }
 
 static void more_kinds_than_there_are_numbers_are_refused(void **state)
@@ -629,7 +666,7 @@ static void without_numbers_left_the_nodes_policy_stays(void **state)
 		agent_registry_add(bench.registry, name);
 	}
 	assert_int_equal(policy_set_compose(bench.set, bench.registry, 2, &policy, &bench.errors), 0);
-	assert_int_equal(policy_rule_count(policy), 2);
+	assert_int_equal(policy_rule_count(policy), 3);
 	policy_free(policy);
 }
 
@@ -690,7 +727,7 @@ static void a_child_judges(void **state)
 	/* It was another process: the numbers of agents are not given here yet. */
 	assert_int_equal(agent_registry_find(bench.registry, "team-a/good/coder"), -ENOENT);
 	join(&bench, 0);
-	assert_int_equal(policy_rule_count(bench.policy), 4);
+	assert_int_equal(policy_rule_count(bench.policy), 5);
 	assert_true(agent_registry_find(bench.registry, "team-a/good/coder") > 0);
 }
 
@@ -716,18 +753,18 @@ static void what_changes_while_it_is_judged_stays_as_it_was(void **state)
 	assert_int_equal(judging.error, 0);
 	assert_false(item->judged);
 	join(&bench, 0);
-	assert_int_equal(policy_rule_count(bench.policy), 4);
-	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard/work");
+	assert_int_equal(policy_rule_count(bench.policy), 5);
+	assert_string_equal(policy_rule_name(bench.policy, 3), "team-a/guard/work");
 	begin(&bench, &judging);
 	end(&judging);
 	join(&bench, 0);
-	assert_string_equal(policy_rule_name(bench.policy, 2), "team-a/guard/new");
+	assert_string_equal(policy_rule_name(bench.policy, 3), "team-a/guard/new");
 	/* One that is bad now has nothing in force, though it was good before. */
 	put(&bench, "team-a", "guard", "{\"agents\":[]}");
 	begin(&bench, &judging);
 	end(&judging);
 	join(&bench, 0);
-	assert_int_equal(policy_rule_count(bench.policy), 2);
+	assert_int_equal(policy_rule_count(bench.policy), 3);
 }
 
 static void a_judge_is_ended(void **state)
@@ -848,7 +885,8 @@ static void check_pod(struct bench *bench, const struct pod_selectors *selectors
 		const struct rule_set *rules = &policy_image(bench->policy)->rules.by_agent[agent];
 
 		taken[drafts[i].object] |= wanted;
-		if (agent && (rules->word[0] >> i & 1) != wanted)
+		/* Rule 0 is that for pods that nobody tells of. */
+		if (agent && (rules->word[0] >> (i + 1) & 1) != wanted)
 			fail_msg("a pod is %s, and rule %zu, of %s, %s", agent_name(bench->registry, agent), i,
 				 drafts[i].name, wanted ? "does not concern it" : "concerns it");
 	}
@@ -867,7 +905,7 @@ static void a_pod_is_the_first_match_of_each(void **state)
 		size_t count = make_drafts(&bench, drafts), agent_count;
 
 		compose(&bench);
-		assert_int_equal(policy_rule_count(bench.policy), count);
+		assert_int_equal(policy_rule_count(bench.policy), count + 1);
 		agents = policy_agents(bench.policy, &agent_count);
 		assert_int_equal(pod_selectors_new(agents, agent_count, &selectors), 0);
 		for (int pod = 0; pod < 1 << LABELS; pod++)
@@ -983,6 +1021,8 @@ int main(void)
 		cmocka_unit_test(what_is_composed_is_read_again_the_same),
 		cmocka_unit_test(changes_are_told_from_news_of_the_status),
 		cmocka_unit_test(an_object_that_does_not_fit_is_refused_whole),
+		cmocka_unit_test(the_rule_for_unknown_pods_takes_room),
+		cmocka_unit_test(a_full_policy_of_the_nodes_stays),
 		cmocka_unit_test(one_automaton_too_many_is_refused),
 		cmocka_unit_test(more_kinds_than_there_are_numbers_are_refused),
 		cmocka_unit_test(without_numbers_left_the_nodes_policy_stays),

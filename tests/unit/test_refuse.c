@@ -291,7 +291,7 @@ static void refuse(const struct call_case *what, bool thread, int pending)
 	make_files();
 	child = start(what, thread, pending, &record);
 	event = decoded(&record);
-	assert_int_equal(refuse_call(&event, NULL, NULL), 0);
+	assert_int_equal(refuse_call(&event, NULL), 0);
 	finish(child, 0);
 	assert_int_equal(result->after, 1);
 	assert_int_equal(result->handled, pending ? 1 : 0);
@@ -341,11 +341,11 @@ static void test_went_on(void **state)
 	event = decoded(&record);
 	/* Somebody else says that it is elsewhere: nothing may be changed then. */
 	event.op.entry.address += 64;
-	assert_int_equal(refuse_call(&event, NULL, NULL), -ESTALE);
+	assert_int_equal(refuse_call(&event, NULL), -ESTALE);
 	wait_state(child, 'T');
 	event = decoded(&record);
 	event.op.entry.stack -= 4096;
-	assert_int_equal(refuse_call(&event, NULL, NULL), -ESTALE);
+	assert_int_equal(refuse_call(&event, NULL), -ESTALE);
 	wait_state(child, 'T');
 	kill(child, SIGCONT);
 	finish(child, 0);
@@ -373,7 +373,7 @@ static void test_traced(void **state)
 	assert_int_equal(read(pipes[0], &byte, 1), 1);
 	assert_int_equal(byte, 'y');
 	event = decoded(&record);
-	assert_int_equal(refuse_call(&event, NULL, NULL), -EPERM);
+	assert_int_equal(refuse_call(&event, NULL), -EPERM);
 	kill(child, SIGKILL);
 	kill(tracer, SIGKILL);
 	waitpid(tracer, NULL, 0);
@@ -393,12 +393,12 @@ static void test_gone(void **state)
 	event = decoded(&record);
 	/* Another process has the number now. */
 	event.op.actor.process.start += 10 * SECOND;
-	assert_int_equal(refuse_call(&event, NULL, NULL), -ESRCH);
+	assert_int_equal(refuse_call(&event, NULL), -ESRCH);
 	wait_state(child, 'T');
 	kill(child, SIGKILL);
 	finish(child, SIGKILL);
 	event = decoded(&record);
-	assert_int_equal(refuse_call(&event, NULL, NULL), -ESRCH);
+	assert_int_equal(refuse_call(&event, NULL), -ESRCH);
 	check_files(false);
 }
 
@@ -412,7 +412,7 @@ static void test_no_entry(void **state)
 	record.u.by.actor.process.pid = (__u32)getpid();
 	record.u.op.source = SOURCE_SYSCALL;
 	event = decoded(&record);
-	assert_int_equal(refuse_call(&event, NULL, NULL), -ENOTSUP);
+	assert_int_equal(refuse_call(&event, NULL), -ENOTSUP);
 }
 
 static int set_up(void **state)
