@@ -7,9 +7,13 @@
 #define FOR_MAX_NS ((int64_t)24 * 3600 * (int64_t)NSEC_PER_SEC)
 #define BY_BYTES_MAX 512
 #define REASON_BYTES_MAX 4096
-#define ARGS_MAX 64 /* of one process; an object has 1.5 MiB at most */
-#define TEXT_BYTES_MAX 4096 /* of one argument, path or statement */
+/* An object has 1.5 MiB at most, and a byte of a text may become six ("\\u0001"). */
+#define TEXT_BYTES_MAX 4096 /* of a path or a statement */
+#define ARGS_MAX 64 /* of the process that is held */
+#define ARG_BYTES_MAX 512 /* of one of them */
 #define ANCESTRY_MAX 32
+#define ANCESTOR_ARGS_MAX 8
+#define ANCESTOR_BYTES_MAX 256 /* of each of its texts */
 #define HASH_DIGITS 8
 
 /* ---- what is asked ---- */
@@ -163,42 +167,47 @@ static json_t *cut_text(const json_t *text, size_t most)
 	return whole;
 }
 
-static json_t *cut_array(const json_t *array)
+static json_t *cut_array(const json_t *array, size_t text, size_t most)
 {
 	json_t *copy = json_array();
 	const json_t *one;
 	size_t i;
 
 	json_array_foreach (array, i, one) {
-		if (i == ARGS_MAX) {
+		if (i == most) {
 			json_array_append_new(copy, json_string("..."));
 			break;
 		}
-		json_array_append_new(copy, cut_text(one, TEXT_BYTES_MAX / 8));
+		json_array_append_new(copy, cut_text(one, MIN(text, (size_t)ARG_BYTES_MAX)));
 	}
 	return copy;
 }
 
 /* Only what is there and not null: a null is no valid value of a field that the definition has a type for. */
-static void put(json_t *to, const char *name, const json_t *from, const char *key)
+static void put_cut(json_t *to, const char *name, const json_t *from, const char *key, size_t text, size_t items)
 {
 	const json_t *value = json_object_get(from, key);
 
 	if (json_is_string(value))
-		json_object_set_new(to, name, cut_text(value, TEXT_BYTES_MAX));
+		json_object_set_new(to, name, cut_text(value, text));
 	else if (json_is_integer(value) || json_is_boolean(value))
 		json_object_set(to, name, (json_t *)value);
 	else if (json_is_array(value))
-		json_object_set_new(to, name, cut_array(value));
+		json_object_set_new(to, name, cut_array(value, text, items));
 }
 
-static json_t *process_status(const json_t *process)
+static void put(json_t *to, const char *name, const json_t *from, const char *key)
+{
+	put_cut(to, name, from, key, TEXT_BYTES_MAX, ARGS_MAX);
+}
+
+static json_t *process_status(const json_t *process, size_t text, size_t args)
 {
 	static const char *const kept[] = {"pid", "start", "comm", "exe", "args", "uid", "cwd"};
 	json_t *object = json_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
-		put(object, kept[i], process, kept[i]);
+		put_cut(object, kept[i], process, kept[i], text, args);
 	return object;
 }
 
@@ -211,7 +220,7 @@ static json_t *ancestry_status(const json_t *ancestry)
 	json_array_foreach (ancestry, i, one) {
 		if (i == ANCESTRY_MAX)
 			break;
-		json_array_append_new(array, process_status(one));
+		json_array_append_new(array, process_status(one, ANCESTOR_BYTES_MAX, ANCESTOR_ARGS_MAX));
 	}
 	return array;
 }
@@ -280,7 +289,8 @@ json_t *kube_hold_status(const json_t *hold, const char *node)
 	put(status, "deadline", hold, "deadline");
 	put(status, "onTimeout", hold, "on_timeout");
 	put(status, "leaseUntil", hold, "until");
-	json_object_set_new(status, "process", process_status(json_object_get(hold, "process")));
+	json_object_set_new(status, "process",
+			    process_status(json_object_get(hold, "process"), TEXT_BYTES_MAX, ARGS_MAX));
 	json_object_set_new(status, "ancestry", ancestry_status(json_object_get(hold, "ancestry")));
 	json_object_set_new(status, "stake", stake_status(hold));
 	return status;

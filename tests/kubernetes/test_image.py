@@ -79,11 +79,14 @@ class Containerd:
                        '[grpc]\naddress = "%s"\n' % (self.where, self.where, self.socket))
         log = open(os.path.join(self.where, "log"), "wb")
         self.process = subprocess.Popen(["containerd", "--config", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        for _ in range(200):
+        for _ in range(600):
             if os.path.exists(self.socket) and self.ctr("version", check=False).returncode == 0:
                 return
-            time.sleep(0.05)
-        raise Failure("containerd does not start: see %s" % log.name)
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        with open(log.name, encoding="utf-8") as lines:
+            raise Failure("containerd does not start: %s" % lines.read()[-600:])
 
     def ctr(self, *words, check=True):
         done = subprocess.run(["ctr", "--address", self.socket] + list(words), stdin=subprocess.DEVNULL,
@@ -111,7 +114,7 @@ class Containerd:
         self.ctr("images", "mount", "--snapshotter", "native", image, directory)
 
     def end(self, directory):
-        subprocess.run(["umount", "--lazy", directory], check=False)
+        subprocess.run(["umount", "-l", directory], check=False)
         self.process.terminate()
         self.process.wait()
 
@@ -207,7 +210,7 @@ class Bench(test_pod_agents.Bench):
             json.dump(self.specification(), file)
         self.log = open(os.path.join(bundle, "log"), "w+", encoding="utf-8")
         pid_file = os.path.join(bundle, "pid")
-        self.daemon = subprocess.Popen(self.runc + ["run", "--bundle", bundle, "--pid-file", pid_file, self.id],
+        self.daemon = subprocess.Popen(self.runc + ["run"] + test_containers.NO_PIVOT + ["--bundle", bundle, "--pid-file", pid_file, self.id],
                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         for _ in range(1200):
             if "guarding:" in self.said():
@@ -246,7 +249,7 @@ class Bench(test_pod_agents.Bench):
         super().end()
         subprocess.run([os.path.join(TOP, "build/reprieve"), "release", "--pins", os.path.join(self.bpf, "reprieve")],
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        subprocess.run(["umount", "--lazy", self.bpf], check=False)
+        subprocess.run(["umount", "-l", self.bpf], check=False)
         self.containerd.end(self.root)
         for root in test_containers.hierarchies():
             try:
@@ -262,7 +265,9 @@ def case_armed(bench):
     print("     " + "; ".join("%s %s%s" % (op, tier, "" if proven else " (not proven)") for op, (tier, proven) in tiers.items()))
     own = subprocess.run([os.path.join(TOP, "build/reprieve"), "doctor", "--json"], stdout=subprocess.PIPE, check=False)
     doctor = {row["op"]: row["tier"] for row in json.loads(own.stdout)["tiers"]}
-    expect({op: tier for op, (tier, _) in tiers.items()} == doctor, "outside: %s" % doctor)
+    # Block devices are watched where a rule asks for it, as none does here.
+    expect({op: tier for op, (tier, _) in tiers.items() if op != "rawwrite"} ==
+           {op: tier for op, tier in doctor.items() if op != "rawwrite"}, "outside: %s" % doctor)
     expect(all(tiers[op][1] for op in ("unlink", "rmdir", "rename", "truncate")), "not proven: %s" % tiers)
     # Hierarchies of version 1 give a new cgroup no room for real-time tasks.
     readers = ("fifo", "nice") if glob.glob("/sys/fs/cgroup/cpu*/cpu.rt_runtime_us") else ("fifo",)
@@ -335,7 +340,8 @@ class Linked(test_containers.Container):
         rm = shutil.which("rm")
         os.unlink(os.path.join(root, "bin/rm"))
         shutil.copy(rm, os.path.join(root, "bin/rm"))
-        done = subprocess.run(["ldd", rm], stdout=subprocess.PIPE, text=True, check=True)
+        # Static in a virtual machine: there the lsm tier holds it all the same.
+        done = subprocess.run(["ldd", rm], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
         for path in re.findall(r"(?:=> )?(/\S+) \(0x", done.stdout):
             os.makedirs(root + os.path.dirname(path), exist_ok=True)
             shutil.copy(os.path.realpath(path), root + path)
@@ -389,7 +395,7 @@ def case_upgrade(bench):
     pod = bench.api.create(uid)
     bench.known(bench.agents())
     container = bench.container(uid)
-    container.start("exec sleep 60")
+    container.start("exec sleep 600")
     bench.stop_daemon(signal.SIGKILL)
     where = container.fill("kill")
     deletion = subprocess.Popen(bench.runc + ["exec", container.id, "rm", "-rf", "/work/kill"], stdin=subprocess.DEVNULL)
@@ -432,14 +438,15 @@ def main():
             " ".join(missing) or "nothing more", len(chosen)))
         return 0
     scratch = tempfile.mkdtemp(prefix="reprieve-image.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.image), scratch, options.without)
-    counts = {"passed": 0, "failed": 1, "skipped": 0}
+    bench, counts = None, {"passed": 0, "failed": 1, "skipped": 0}
     try:
+        bench = Bench(os.path.abspath(options.image), scratch, options.without)
         counts = test_containers.run_all(bench, chosen)
     except Failure as reason:
         print("FAIL start: %s" % reason)
     finally:
-        bench.end()
+        if bench:
+            bench.end()
         shutil.rmtree(scratch, ignore_errors=True)
     print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
     return 1 if counts["failed"] else 0

@@ -11,11 +11,14 @@ for the chart (render.go), python3-yaml, and build/reprieve.
 import argparse
 import copy
 import glob
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 sys.dont_write_bytecode = True
@@ -193,7 +196,7 @@ def case_chart_values(bench):
                          (one["ports"][0]["containerPort"], 9999), (account["imagePullSecrets"], [{"name": "s"}]),
                          (policy["data"]["policy.yaml"].strip(), "version: 1"),
                          (daemonset(items)["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], 3),
-                         ("--observe" in one["args"], True), ("--metrics=[::]:9999" in one["args"], True),
+                         ("--observe" in one["args"], True), ("--metrics=[$(POD_IP)]:9999" in one["args"], True),
                          ("--tier=lsm" in one["readinessProbe"]["exec"]["command"], True),
                          ([item["kind"] for item in items if item["kind"] in ("Service", "NetworkPolicy")], [])):
         expect(told == wanted, "%r, not %r" % (told, wanted))
@@ -359,6 +362,31 @@ def case_drift(bench):
         except Failure:
             continue
         raise Failure("not noticed")
+
+
+def case_containerfile(bench):
+    """Its last stage is tools/image's files, with what tools/image says of them."""
+    tar_path = os.path.join(bench.scratch, "image.tar")
+    output(os.path.join(TOP, "tools/image"), "-o", tar_path)
+    with tarfile.open(tar_path) as tar:
+        name = json.load(tar.extractfile("manifest.json"))[0]["Config"]
+        config = json.load(tar.extractfile(name))["config"]
+    with open(os.path.join(KUBERNETES, "Containerfile"), encoding="utf-8") as file:
+        build, last = file.read().split("FROM scratch\n")
+    said = dict(re.findall(r"^(ENTRYPOINT|CMD|ENV|COPY) (.*)$", last, re.M))
+    expect(json.loads(said["ENTRYPOINT"]) == config["Entrypoint"] and json.loads(said["CMD"]) == config["Cmd"] and
+           said["ENV"].split() == config["Env"], "said: %s; tools/image: %s" % (said, config))
+    expect("tools/image --rootfs /image" in build and said["COPY"] == "--from=build /image/ /", "the files: %s" % said)
+    first = hashlib.sha256(open(tar_path, "rb").read()).hexdigest()
+    output(os.path.join(TOP, "tools/image"), "-o", tar_path)
+    expect(hashlib.sha256(open(tar_path, "rb").read()).hexdigest() == first, "made twice, the image is not the same")
+    with tarfile.open(tar_path) as tar:
+        layer = json.load(tar.extractfile("manifest.json"))[0]["Layers"][0]
+        with tarfile.open(fileobj=tar.extractfile(layer), mode="r:gz") as files:
+            members = files.getmembers()
+    odd = [item.name for item in members if item.uid or item.gid or item.mode & 0o6000 or
+           re.search(r"(^|/)(ba|da)?sh$", item.name)]
+    expect(not odd and len(members) > 50, "of another user, set-uid, or a shell: %s" % odd)
 
 
 def case_readme_names(bench):
