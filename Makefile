@@ -3,6 +3,7 @@
 #   make            build/reprieve and build/reprieved
 #   make demo       install what is missing, build, run the main job on this kernel (root)
 #   make test       install what is missing, run every test (root)
+#   make test-apiserver      the manifests and Hold objects against a real kube-apiserver, built once (root)
 #   make test-containers-vm  containerd, runc, crun, docker and podman in a virtual machine with systemd (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
@@ -33,7 +34,7 @@ endif
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all demo test check image install clean unit need fuzz bench crash test-containers-vm
+.PHONY: all demo test check image install clean unit need fuzz bench crash test-apiserver test-containers-vm
 
 CFLAGS = -O2 -g
 WARNINGS = -Wall -Wextra -Wno-unknown-pragmas
@@ -109,7 +110,13 @@ unit: need $(UNIT_PROGRAMS)
 crash: $(B)/tests/unit/test_journal_crash
 	$(Q)$< 1000
 
-# Not part of `make test`: it builds an image of Debian first.
+# Neither is part of `make test`: the one builds kube-apiserver for some minutes, the other an image of Debian.
+test-apiserver:
+	$(Q)tools/setup test
+	$(Q)tools/kube fetch
+	$(Q)$(MAKE) all $(B)/tests/live/watch_pods
+	$(Q)/usr/bin/python3 tests/kubernetes/test_apiserver.py --reprieve $(B)/reprieve
+
 test-containers-vm:
 	$(Q)tools/setup containers
 	$(Q)$(MAKE) all
