@@ -341,12 +341,15 @@ static void take_waiting(struct engine *engine, const void *record, size_t size)
 {
 	const struct record_op *op = record;
 	_cleanup_free_ char *path = NULL;
+	int error;
 
 	if (!(op->flags & OP_HELD))
 		return;
 	cgroup_path_by_id(op->actor.session.start, &path);
-	if (unresolved_take(engine->unresolved, record, size, path))
-		log_error("out of memory: process %u goes on, though its pod is not known", op->actor.process.pid);
+	error = unresolved_take(engine->unresolved, record, size, path);
+	if (error)
+		log_error("process %u goes on, though its pod is not known: %s", op->actor.process.pid,
+			  strerror(-error));
 }
 
 static int take_unresolved(struct engine *engine, const void *record, size_t size)

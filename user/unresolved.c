@@ -3,7 +3,7 @@
 
 #include "container.h"
 
-#define PODS_MAX 4096 /* that are late; of more than that the first are asked about anew */
+#define PODS_MAX 4096 /* of more than that the first that are late are asked about anew */
 
 /* A call that waits. */
 struct waiting {
@@ -124,6 +124,20 @@ static void go_on(struct unresolved *unresolved, const void *record, size_t size
 		unresolved->hooks.go_on(&event, unresolved->hooks.userdata);
 }
 
+/* -ENOSPC: calls wait for all of them still. */
+static int forget_late(struct unresolved *unresolved)
+{
+	for (size_t i = 0; i < unresolved->pod_count; i++) {
+		if (!unresolved->pods[i].late)
+			continue;
+		unresolved->pod_count -= 1;
+		memmove(&unresolved->pods[i], &unresolved->pods[i + 1],
+			(unresolved->pod_count - i) * sizeof(*unresolved->pods));
+		return 0;
+	}
+	return -ENOSPC;
+}
+
 /* Its time begins with the first call that waits for it. */
 static int expect_pod(struct unresolved *unresolved, const char *uid)
 {
@@ -131,8 +145,8 @@ static int expect_pod(struct unresolved *unresolved, const char *uid)
 
 	if (find(unresolved, uid))
 		return 0;
-	if (unresolved->pod_count == PODS_MAX)
-		memmove(unresolved->pods, unresolved->pods + 1, --unresolved->pod_count * sizeof(*unresolved->pods));
+	if (unresolved->pod_count == PODS_MAX && forget_late(unresolved))
+		return -ENOSPC;
 	grown = reallocarray(unresolved->pods, unresolved->pod_count + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -146,10 +160,11 @@ static int expect_pod(struct unresolved *unresolved, const char *uid)
 static int keep(struct unresolved *unresolved, const void *record, size_t size, const char *uid)
 {
 	struct waiting *call = malloc(sizeof(*call) + size);
+	int error = call ? expect_pod(unresolved, uid) : -ENOMEM;
 
-	if (!call || expect_pod(unresolved, uid)) {
+	if (error) {
 		free(call);
-		return -ENOMEM;
+		return error;
 	}
 	*call = (struct waiting){.size = size};
 	snprintf(call->uid, sizeof(call->uid), "%s", uid);

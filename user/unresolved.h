@@ -33,7 +33,8 @@ void unresolved_set_timeout(struct unresolved *unresolved, uint64_t timeout);
 
 /*
  * Takes over a record with OP_UNRESOLVED and OP_HELD. `cgroup_path`: where the process began, NULL: not to be learned any
- * more; such a call goes on at once, as does one whose path names no pod. -ENOMEM: the same.
+ * more; such a call goes on at once, as does one whose path names no pod. -ENOMEM, -ENOSPC: calls of more pods wait than
+ * are kept: the same.
  */
 int unresolved_take(struct unresolved *unresolved, const void *record, size_t size, const char *cgroup_path);
 

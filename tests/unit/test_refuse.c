@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Calls that are made to fail at the function's entry. A child is brought there by single steps, as a uprobe leaves it:
- * one instruction into the function, stopped; then refuse_call() has to end the call and nothing else.
+ * one instruction into the function, stopped; then refuse_call() has to end the call and nothing else, and restart_call()
+ * has to begin it anew.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,6 +51,11 @@ int send_query(int value)
 	return value + 1;
 }
 
+/* Its first instruction moves the stack: left so, the function would return to what was pushed. */
+long push_first(void);
+asm(".text\n.type push_first, @function\npush_first:\n\tpush %rbx\n\tmov $42, %eax\n\tpop %rbx\n\tret\n"
+    ".size push_first, .-push_first\n");
+
 static long call_unlink(void)
 {
 	return unlink("file");
@@ -93,6 +99,10 @@ static long call_remove(void)
 static long call_query(void)
 {
 	return send_query(41);
+}
+static long call_push(void)
+{
+	return push_first();
 }
 
 struct call_case {
@@ -415,6 +425,104 @@ static void test_no_entry(void **state)
 	assert_int_equal(refuse_call(&event, NULL), -ENOTSUP);
 }
 
+/* ---- calls that run again ---- */
+
+static const struct call_case push_case = {"a function that pushes first", call_push, push_first, OP_SQL};
+
+static void restart(const struct call_case *what, bool thread, int pending)
+{
+	static struct built record;
+	struct event event;
+	pid_t child;
+
+	print_message("%s%s%s\n", what->name, thread ? ", in a thread" : "", pending ? ", a signal pending" : "");
+	make_files();
+	child = start(what, thread, pending, &record);
+	event = decoded(&record);
+	assert_int_equal(restart_call(&event, NULL), 0);
+	finish(child, 0);
+	assert_int_equal(result->after, 1);
+	assert_int_equal(result->handled, pending ? 1 : 0);
+	assert_int_equal(result->value, what->op == OP_SQL ? 42 : 0);
+}
+
+static void test_restarted(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		restart(&cases[i], false, 0);
+	restart(&query_case, false, 0);
+	restart(&push_case, false, 0);
+}
+
+static void test_restarted_thread(void **state)
+{
+	(void)state;
+	restart(&cases[0], true, 0);
+	restart(&push_case, true, 0);
+}
+
+static void test_restarted_handler(void **state)
+{
+	(void)state;
+	restart(&cases[0], false, SIGALRM);
+	restart(&push_case, false, SIGALRM);
+}
+
+/* The first instruction, where the probe is, runs once more. */
+static void test_restarted_from_the_probe(void **state)
+{
+	static struct built record;
+	const unsigned char trap = 0xcc;
+	_cleanup_close_ int memory = -1;
+	struct event event;
+	char path[64];
+	int status;
+	pid_t child;
+
+	(void)state;
+	make_files();
+	child = start(&push_case, false, 0, &record);
+	snprintf(path, sizeof(path), "/proc/%d/mem", child);
+	memory = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(memory, &trap, 1, (off_t)(uintptr_t)push_first), 1);
+	event = decoded(&record);
+	assert_int_equal(restart_call(&event, NULL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGTRAP);
+	assert_int_equal(result->after, 0);
+}
+
+/* Where the call cannot be brought to that the process stands as it stood. */
+static void test_not_restarted(void **state)
+{
+	static struct built record;
+	struct event event;
+	pid_t child;
+
+	(void)state;
+	make_files();
+	child = start(&cases[0], false, 0, &record);
+	event = decoded(&record);
+	event.op.entry.address += 64;
+	assert_int_equal(restart_call(&event, NULL), -ESTALE);
+	wait_state(child, 'T');
+	event = decoded(&record);
+	event.op.entry.address = 0;
+	assert_int_equal(restart_call(&event, NULL), -ENOTSUP);
+	wait_state(child, 'T');
+	event = decoded(&record);
+	event.op.actor.process.start += 10 * SECOND;
+	assert_int_equal(restart_call(&event, NULL), -ESRCH);
+	wait_state(child, 'T');
+	check_files(false);
+	kill(child, SIGKILL);
+	finish(child, SIGKILL);
+}
+
+/* ---- */
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -436,9 +544,18 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused),	 cmocka_unit_test(test_thread), cmocka_unit_test(test_handler),
-		cmocka_unit_test(test_went_on),	 cmocka_unit_test(test_traced), cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_thread),
+		cmocka_unit_test(test_handler),
+		cmocka_unit_test(test_went_on),
+		cmocka_unit_test(test_traced),
+		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_no_entry),
+		cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_restarted_thread),
+		cmocka_unit_test(test_restarted_handler),
+		cmocka_unit_test(test_restarted_from_the_probe),
+		cmocka_unit_test(test_not_restarted),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
