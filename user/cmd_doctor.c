@@ -3,8 +3,10 @@
 #include "commands.h"
 
 #include <jansson.h>
+#include <unistd.h>
 
 #include "container.h"
+#include "kube.h"
 #include "loader.h"
 #include "opts.h"
 #include "probe.h"
@@ -41,6 +43,9 @@ struct diagnosis {
 	struct kernel_facts facts;
 	struct guard_tier tiers[OP_COUNT];
 	struct container_blindness blindness;
+	struct kube_api_options api; /* as a pod is given it; no server: we run in none */
+	const char *node; /* as the pod is told; or NULL */
+	bool frozen; /* what is held by its stop can be frozen */
 	bool armed; /* the programs were loaded, attached and tried */
 	int error;
 };
@@ -125,6 +130,39 @@ static void print_tiers(const struct diagnosis *diagnosis)
 	}
 }
 
+/* Whether and how a daemon that is started as we were finds agents by pod. */
+static void print_node(const struct diagnosis *diagnosis)
+{
+	size_t count = diagnosis->blindness.in_pods;
+
+	if (diagnosis->api.server && diagnosis->node)
+		printf("kubernetes  node %s, its pods told of by %s; %zu processes of pods are seen\n", diagnosis->node,
+		       diagnosis->api.server, count);
+	else if (diagnosis->api.server)
+		printf("kubernetes  this runs in a pod, but on which node is not told: agents are not found by pod; set "
+		       "NODE_NAME from spec.nodeName, or give the daemon --node\n");
+	else if (count)
+		printf("kubernetes  %zu processes of pods are seen; this does not run in a pod itself: agents are found by "
+		       "pod where the daemon is given --api and --node\n",
+		       count);
+	if (diagnosis->api.server && !count)
+		printf("            no process of a pod is seen: the daemon's pod needs hostPID: true\n");
+}
+
+/* How agents are found by cgroup, and held. */
+static void print_cgroups(const struct diagnosis *diagnosis)
+{
+	const struct kernel_facts *facts = &diagnosis->facts;
+
+	if (!facts->cgroup2)
+		printf("cgroup2     not mounted: agents are not found by cgroup, and what is held can be woken\n");
+	else if (!diagnosis->frozen)
+		printf("cgroup2     %s, which cannot be written to: what is held by its stop alone can be woken\n",
+		       facts->cgroup_root);
+	else
+		printf("cgroup2     %s\n", facts->cgroup_root);
+}
+
 static void print_blindness(const struct diagnosis *diagnosis)
 {
 	_cleanup_free_ char *text = container_blindness_text(&diagnosis->blindness);
@@ -141,9 +179,8 @@ static void print_people(const struct diagnosis *diagnosis, bool color)
 
 	printf("kernel      %s\n", facts->release);
 	printf("active LSMs %s\n", facts->lsm_list[0] ? facts->lsm_list : "not told (securityfs is not mounted)");
-	printf("cgroup2     %s\n",
-	       facts->cgroup2 ? facts->cgroup_root
-			      : "not mounted: agents are not found by cgroup, and what is held can be woken");
+	print_cgroups(diagnosis);
+	print_node(diagnosis);
 	print_blindness(diagnosis);
 	print_features(diagnosis, color);
 	print_tiers(diagnosis);
@@ -177,17 +214,32 @@ static void print_json(const struct diagnosis *diagnosis)
 						       tier_name(tier->tier), "proven", tier->proven, "by", tier->by,
 						       "note", tier->note));
 	}
-	object = json_pack("{s:s, s:s, s:b, s:I, s:o, s:o, s:b, s:s?}", "kernel", diagnosis->facts.release, "lsm_list",
-			   diagnosis->facts.lsm_list, "cgroup2", diagnosis->facts.cgroup2,
-			   "container_processes_without_cgroup2", (json_int_t)diagnosis->blindness.processes,
-			   "features", kinds, "tiers", tiers, "armed", diagnosis->armed, "advice", more);
+	object = json_pack(
+		"{s:s, s:s, s:b, s:b, s:I, s:I, s:s?, s:s?, s:o, s:o, s:b, s:s?}", "kernel", diagnosis->facts.release,
+		"lsm_list", diagnosis->facts.lsm_list, "cgroup2", diagnosis->facts.cgroup2, "freezes",
+		diagnosis->frozen, "container_processes_without_cgroup2", (json_int_t)diagnosis->blindness.processes,
+		"pod_processes", (json_int_t)diagnosis->blindness.in_pods, "api", diagnosis->api.server, "node",
+		diagnosis->node, "features", kinds, "tiers", tiers, "armed", diagnosis->armed, "advice", more);
 	json_dumpf(object, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(object);
 }
 
+/* ret_server: what diagnosis->api points to, malloc'ed. */
+static void look_around(struct diagnosis *diagnosis, char **ret_server)
+{
+	const struct kernel_facts *facts = &diagnosis->facts;
+	const char *node = getenv("NODE_NAME");
+
+	container_find_blind(NULL, &diagnosis->blindness);
+	if (!kube_in_cluster(&diagnosis->api, ret_server) && node && kube_is_name(node))
+		diagnosis->node = node;
+	diagnosis->frozen = facts->cgroup2 && !access(facts->cgroup_root, W_OK);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
+	_cleanup_free_ char *server = NULL;
 	struct common_options common;
 	struct diagnosis diagnosis = {};
 	int code = options_parse(&spec, argc, argv, NULL, &common), error;
@@ -205,7 +257,7 @@ int cmd_doctor(int argc, char **argv)
 	}
 	guard_plan(&diagnosis.facts, false, diagnosis.tiers);
 	try_guard(&diagnosis);
-	container_find_blind(NULL, &diagnosis.blindness);
+	look_around(&diagnosis, &server);
 	if (common.json)
 		print_json(&diagnosis);
 	else

@@ -384,6 +384,23 @@ static void print_libraries(struct status *status)
 	}
 }
 
+/* What waits, or waited, since nobody has told of its pod. */
+static void print_unresolved(struct status *status, json_t *unresolved)
+{
+	if (!number_of(unresolved, "processes") && !number_of(unresolved, "calls"))
+		return;
+	print_label(status, "unknown pods");
+	printf("%jd processes; %jd of their calls wait, %jd have waited", (intmax_t)number_of(unresolved, "processes"),
+	       (intmax_t)number_of(unresolved, "waiting"), (intmax_t)number_of(unresolved, "calls"));
+	if (number_of(unresolved, "pods_late")) {
+		paint(status, yellow);
+		printf("; %jd pods were not told of in time: the policy's unresolved: decided",
+		       (intmax_t)number_of(unresolved, "pods_late"));
+		paint(status, plain);
+	}
+	putchar('\n');
+}
+
 /* Of a Kubernetes node: how much is known of its pods, and how fresh that is. */
 static void print_pods(struct status *status)
 {
@@ -407,6 +424,7 @@ static void print_pods(struct status *status)
 		printf("; not listed yet");
 	}
 	putchar('\n');
+	print_unresolved(status, json_object_get(pods, "unresolved"));
 }
 
 /* What of the holds is to be seen in the cluster. */

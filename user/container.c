@@ -361,10 +361,10 @@ int container_find_blind(const char *proc, struct container_blindness *ret_blind
 		return -errno;
 	while ((entry = readdir(directory))) {
 		if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-		    read_cgroup_text(dirfd(directory), entry->d_name, text) ||
-		    container_of_proc(text, &place, &blind) || !blind)
+		    read_cgroup_text(dirfd(directory), entry->d_name, text) || container_of_proc(text, &place, &blind))
 			continue;
-		if (!blindness.processes++) {
+		blindness.in_pods += place.pod_uid[0] != '\0';
+		if (blind && !blindness.processes++) {
 			blindness.pid = (uint32_t)strtoul(entry->d_name, NULL, 10);
 			blindness.place = place;
 		}

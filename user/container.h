@@ -77,6 +77,7 @@ struct container_blindness {
 	size_t processes;
 	uint32_t pid; /* the first of them */
 	struct container_place place;
+	size_t in_pods; /* processes of pods, those with a cgroup2 id too */
 };
 
 /* proc: NULL is /proc. Returns 0, also where none was found, or -errno. */

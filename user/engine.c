@@ -2104,6 +2104,7 @@ static json_t *kernel_counters_json(struct engine *engine)
 		{COUNT_TASK_FULL, "task_full"},		  {COUNT_SESSION_FULL, "session_full"},
 		{COUNT_ARGS_UNREAD, "args_unread"},	  {COUNT_ENVIRON_CUT, "environ_cut"},
 		{COUNT_ENVIRON_UNREAD, "environ_unread"}, {COUNT_HEALED, "healed"},
+		{COUNT_UNRESOLVED, "unresolved"},
 	};
 	uint64_t counters[COUNT_SIZE] = {};
 	json_t *object = json_object();

@@ -342,8 +342,8 @@ int kube_in_cluster(struct kube_api_options *options, char **ret_server)
 	if (asprintf(&server, strchr(host, ':') ? "https://[%s]:%s" : "https://%s:%s", host, port) < 0)
 		return -ENOMEM;
 	options->server = server;
-	options->ca_path = ACCOUNT "/ca.crt";
-	options->token_path = ACCOUNT "/token";
+	options->ca_path = options->ca_path ?: ACCOUNT "/ca.crt";
+	options->token_path = options->token_path ?: ACCOUNT "/token";
 	*ret_server = server;
 	return 0;
 }

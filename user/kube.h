@@ -39,7 +39,8 @@ const char *kube_api_server(const struct kube_api *api);
 
 /*
  * The server, its certificates and the token as each pod is given them: from KUBERNETES_SERVICE_HOST and _PORT and below
- * /var/run/secrets/kubernetes.io/serviceaccount. ret_server: malloc'ed. -ENOENT: we run in no pod.
+ * /var/run/secrets/kubernetes.io/serviceaccount; files that are given already stay. ret_server: malloc'ed. -ENOENT: we run
+ * in no pod.
  */
 int kube_in_cluster(struct kube_api_options *options, char **ret_server);
 

@@ -46,6 +46,14 @@ static void label(struct buffer *buffer, const char *text)
 	}
 }
 
+static void render_row(const json_t *object, const char *name, const char *key, const char *type, const char *help,
+		       struct buffer *buffer)
+{
+	head(buffer, name, type, help);
+	buffer_format(buffer, "reprieve_%s", name);
+	number(buffer, json_object_get(object, key));
+}
+
 static void render_plain(const json_t *status, struct buffer *buffer)
 {
 	static const struct {
@@ -60,11 +68,8 @@ static void render_plain(const json_t *status, struct buffer *buffer)
 		{"uptime_milliseconds", "uptime_ms", "gauge", "Since the daemon began."},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		head(buffer, rows[i].name, rows[i].type, rows[i].help);
-		buffer_format(buffer, "reprieve_%s", rows[i].name);
-		number(buffer, json_object_get(status, rows[i].key));
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		render_row(status, rows[i].name, rows[i].key, rows[i].type, rows[i].help, buffer);
 	head(buffer, "policy_generation", "gauge", "Counts up with each policy that is put in force.");
 	buffer_text(buffer, "reprieve_policy_generation");
 	number(buffer, json_object_get(json_object_get(status, "policy"), "generation"));
@@ -164,13 +169,33 @@ static void render_journal(const json_t *status, struct buffer *buffer)
 
 	if (!json_is_object(journal))
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		head(buffer, rows[i].name, rows[i].type, rows[i].help);
-		buffer_format(buffer, "reprieve_%s", rows[i].name);
-		number(buffer, json_object_get(journal, rows[i].key));
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		render_row(journal, rows[i].name, rows[i].key, rows[i].type, rows[i].help, buffer);
 	head(buffer, "journal_failing", "gauge", "1: nothing can be written to the journal now.");
 	buffer_format(buffer, "reprieve_journal_failing %d\n", json_is_string(json_object_get(journal, "failing")));
+}
+
+/* Of a Kubernetes node. */
+static void render_pods(const json_t *status, struct buffer *buffer)
+{
+	const json_t *pods = json_object_get(status, "pods"), *unresolved = json_object_get(pods, "unresolved");
+
+	if (!json_is_object(pods))
+		return;
+	render_row(pods, "pods", "pods", "gauge", "Pods of this node that the Kubernetes API has told of.", buffer);
+	render_row(pods, "agent_pods", "agents", "gauge", "Those of them that are agents'.", buffer);
+	head(buffer, "pods_answering", "gauge", "1: the Kubernetes API answers.");
+	buffer_format(buffer, "reprieve_pods_answering %d\n", json_is_true(json_object_get(pods, "answering")));
+	head(buffer, "unresolved_calls_total", "counter",
+	     "Calls of pods that nobody had told of yet: they waited, or should have.");
+	buffer_text(buffer, "reprieve_unresolved_calls_total");
+	number(buffer, json_object_get(json_object_get(status, "kernel_counters"), "unresolved"));
+	render_row(unresolved, "unresolved_waiting", "waiting", "gauge", "Calls that wait for their pod to be told of.",
+		   buffer);
+	render_row(unresolved, "unresolved_processes", "processes", "gauge",
+		   "Processes of pods that nobody has told of yet.", buffer);
+	render_row(unresolved, "unresolved_pods_late_total", "pods_late", "counter",
+		   "Pods that were not told of in time: the policy's unresolved: decided.", buffer);
 }
 
 void metrics_render(const json_t *status, struct buffer *buffer)
@@ -182,6 +207,7 @@ void metrics_render(const json_t *status, struct buffer *buffer)
 	render_tiers(status, buffer);
 	render_sinks(status, buffer);
 	render_journal(status, buffer);
+	render_pods(status, buffer);
 }
 
 /* --- the server --- */

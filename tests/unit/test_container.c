@@ -372,11 +372,18 @@ static void blind_nodes_are_told(void **state)
 	write_below(files, "/13/cgroup", "3:pids:/docker/" ID "\n0::/\n");
 	assert_int_equal(container_find_blind(files->root, &blindness), 0);
 	assert_int_equal(blindness.processes, 2);
+	assert_int_equal(blindness.in_pods, 0);
 	assert_true(blindness.pid == 12 || blindness.pid == 13);
 	text = container_blindness_text(&blindness);
 	assert_non_null(strstr(text, "2 processes"));
 	assert_non_null(strstr(text, "0f1e2d3c4b5a of docker"));
 	free(text);
+	/* Of pods, the one with a cgroup2 id and the other without. */
+	write_below(files, "/14/cgroup", "0::/kubepods/burstable/pod" UID "/" ID "\n");
+	write_below(files, "/15/cgroup", "3:pids:/kubepods/burstable/pod" UID "/" ID "\n0::/\n");
+	assert_int_equal(container_find_blind(files->root, &blindness), 0);
+	assert_int_equal(blindness.processes, 3);
+	assert_int_equal(blindness.in_pods, 2);
 	assert_int_equal(container_find_blind("/nonexistent", &blindness), -ENOENT);
 }
 
