@@ -1680,6 +1680,8 @@ static int engine_start(struct engine *engine, sd_event *event)
 	error = guard_has_rest(engine->guard) ? arm_rest_soon(engine, event) : watch_ring(engine, event);
 	if (!error && guard_adopted(engine->guard))
 		take_members_and_held(engine);
+	/* Behind those that are ours now, and before agents are looked for by their cgroups or pods. */
+	freezer_sweep(engine->freezer);
 	if (!error && engine->options.api.server)
 		error = kube_api_new(event, &engine->options.api, &engine->api);
 	if (!error)
@@ -1691,8 +1693,6 @@ static int engine_start(struct engine *engine, sd_event *event)
 		error = open_policies(engine, event);
 	if (!error)
 		error = open_objects(engine, event);
-	/* Behind those that are ours now, and before agents are looked for by their cgroups. */
-	freezer_sweep(engine->freezer);
 	if (!error && engine->options.adopt)
 		error = adopt(engine);
 	arm_results(engine);
