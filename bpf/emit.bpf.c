@@ -178,11 +178,18 @@ __noinline int inflight_emit(__u64 key, __s64 result, __u32 known)
 	return 0;
 }
 
-/* The record in a slot into the map that it fits into. Nonzero: one is there already, or no room. */
+/*
+ * The record in a slot into the map that it fits into. Nonzero: one is there already, or no room. A brief one that never
+ * got its result goes before any other; a long one may wait behind a brief one, until the next long one or the thread's end.
+ */
 static __always_inline long inflight_store(struct scratch *scratch, __u64 key)
 {
-	if (scratch->rec.op.source == SOURCE_LSM && scratch->pending.text_used <= BRIEF_TEXT)
-		return bpf_map_update_elem(&briefs, &key, &scratch->pending, BPF_NOEXIST);
+	if (scratch->rec.op.source == SOURCE_LSM) {
+		if (scratch->pending.text_used <= BRIEF_TEXT)
+			return bpf_map_update_elem(&briefs, &key, &scratch->pending, BPF_NOEXIST);
+		if (bpf_map_lookup_elem(&briefs, &key))
+			return -1;
+	}
 	return bpf_map_update_elem(&inflights, &key, &scratch->pending, BPF_NOEXIST);
 }
 

@@ -396,7 +396,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	held_end();
 	if (entry->awaiting)
 		return task_await_end(task, tgid);
-	inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
+	if (!inflight_emit(bpf_get_current_pid_tgid(), 0, 0))
+		inflight_emit(bpf_get_current_pid_tgid(), 0, 0);
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
 	slot = record_begin(RECORD_EXIT);

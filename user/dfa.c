@@ -149,6 +149,37 @@ static void count_order(const struct dfa_builder *builder, bool floating, uint8_
 	}
 }
 
+/* Do two plans put the same globs together? Then what does not fit by the one does not by the other. */
+static bool plans_alike(const struct dfa_builder *builder, const struct plan *a, const struct plan *b)
+{
+	uint8_t order_a[128] = {}, order_b[128] = {}, other[DFA_PARTS], back[DFA_PARTS];
+
+	memset(other, DFA_PARTS, sizeof(other));
+	memset(back, DFA_PARTS, sizeof(back));
+	count_order(builder, a->apart, order_a);
+	count_order(builder, b->apart, order_b);
+	for (size_t i = 0; i < builder->count; i++) {
+		unsigned int in_a = part_of(a, &builder->globs[i], order_a);
+		unsigned int in_b = part_of(b, &builder->globs[i], order_b);
+
+		if (other[in_a] == DFA_PARTS && back[in_b] == DFA_PARTS) {
+			other[in_a] = (uint8_t)in_b;
+			back[in_b] = (uint8_t)in_a;
+		}
+		if (other[in_a] != in_b || back[in_b] != in_a)
+			return false;
+	}
+	return true;
+}
+
+static bool plan_is_new(const struct dfa_builder *builder, size_t plan)
+{
+	for (size_t before = 0; before < plan; before++)
+		if (plans_alike(builder, &plans[before], &plans[plan]))
+			return false;
+	return true;
+}
+
 static int build_nfa(const struct dfa_builder *builder, const struct plan *plan, uint32_t roots[DFA_PARTS],
 		     struct nfa **ret)
 {
@@ -1109,6 +1140,8 @@ int dfa_builder_compile(struct dfa_builder *builder, struct dfa *ret, struct dfa
 	for (size_t i = 0; r == -E2BIG && i < 2 * ARRAY_SIZE(plans); i++) {
 		bool hasty = i < ARRAY_SIZE(plans);
 
+		if (!plan_is_new(builder, i % ARRAY_SIZE(plans)))
+			continue;
 		r = compile_plan(builder, &plans[i % ARRAY_SIZE(plans)], hasty, ret, &stats);
 		if (r == 0 || (!hasty && stats_better(&stats, &best)))
 			best = stats;

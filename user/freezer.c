@@ -354,18 +354,27 @@ void freezer_abandon(struct freezer *freezer)
 
 /* --- what others left --- */
 
+/* Does the daemon run? One that was killed may still be there for seconds, while what it had open is closed: without a program. */
+static bool runs(int pid, uint64_t start)
+{
+	uint64_t ticks;
+	char exe[32], to[8];
+
+	snprintf(exe, sizeof(exe), "/proc/%d/exe", pid);
+	return !process_start_ticks(pid, &ticks) && ticks == start && readlink(exe, to, sizeof(to)) > 0;
+}
+
 /* Will somebody answer for it? START is compared since numbers of processes are used again. */
 static bool has_owner(const struct freezer *freezer, const char *directory)
 {
 	char owner[CGROUP_BYTES];
 	unsigned long long start;
-	uint64_t ticks;
 	int pid, used = 0;
 
 	if (read_attribute(directory, ATTRIBUTE_OWNER, owner, sizeof(owner)) ||
 	    sscanf(owner, "%d %llu %n", &pid, &start, &used) != 2)
 		return false;
-	if (!process_start_ticks(pid, &ticks) && ticks == start)
+	if (runs(pid, start))
 		return true;
 	return owner[used] && !(freezer->pins && streq(owner + used, freezer->pins)) && pins_exist(owner + used);
 }
