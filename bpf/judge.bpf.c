@@ -661,6 +661,17 @@ __noinline int op_by_name(__u32 slot)
 	return 0;
 }
 
+/* What the operation in the slot is done to, by its inode: on a stack of its own, of which those that go on to judge have none left. */
+__noinline int op_target(__u32 slot, __u64 inode)
+{
+	struct scratch *scratch = scratch_of(slot);
+
+	if (!scratch)
+		return -1;
+	target_of_inode(&scratch->rec.op.target, (struct inode *)inode);
+	return 0;
+}
+
 /*
  * The operation on the descriptor that is the call's dirfd, judged by the path of a regular file that some name still
  * leads to. Nonzero: it is none, or with `to_length` its length does not shrink, and nothing is lost.
@@ -677,7 +688,7 @@ __noinline int op_by_file(__u32 slot, __u32 to_length)
 	target = &scratch->rec.op.target;
 	file = file_of_fd((struct task_struct *)bpf_get_current_task(), scratch->pending.call.dirfd);
 	BPF_CORE_READ_INTO(&path, file, f_path);
-	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
+	op_target(slot, (__u64)BPF_CORE_READ(path.dentry, d_inode));
 	if (!file || (target->mode & S_IFMT) != S_IFREG || !target->nlink ||
 	    (to_length && scratch->pending.call.argument >= target->size))
 		return 1;

@@ -238,7 +238,7 @@ static __always_inline int exit_opened(__u32 slot, struct scratch *scratch, long
 	if (!file || BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
 		return 1;
 	BPF_CORE_READ_INTO(&path, file, f_path);
-	target_of_inode(target, BPF_CORE_READ(path.dentry, d_inode));
+	op_target(slot, (__u64)BPF_CORE_READ(path.dentry, d_inode));
 	target->size = 0;
 	if ((target->mode & S_IFMT) != S_IFREG || !target->nlink)
 		return 1;

@@ -196,6 +196,7 @@ int op_judge_name(__u32 slot, __u32 which, __s32 length);
 int op_name_only(__u32 slot);
 int op_judge(__u32 slot, __u32 tier);
 int op_by_name(__u32 slot);
+int op_target(__u32 slot, __u64 inode);
 int op_by_file(__u32 slot, __u32 to_length);
 
 /* protect.bpf.c */

@@ -165,7 +165,7 @@ bool control_no_daemon(int error);
  * request: {"command":NAME, ...}; `v` is added; taken over, also on failure. error: filled on failure; may be NULL.
  * Returns 0 and the reply's `result` (the caller's; a JSON null where it had none), what control_connect returns,
  * -EPERM where the daemon does not serve this user, -EREMOTEIO where it says no otherwise, -ETIMEDOUT where it does not
- * answer within 10 seconds, -EPROTO where the answer makes no sense, -ECONNRESET where it hangs up.
+ * answer within 30 seconds, -EPROTO where the answer makes no sense, -ECONNRESET where it hangs up.
  */
 int control_call(const char *path, json_t *request, struct control_error *error, json_t **ret_result);
 

@@ -4,7 +4,7 @@
  *
  *   hold latency SOCKET REPRIEVE DIR COUNT approve|deny CONTEXT
  *       COUNT processes of one session unlink a file each in DIR, where a rule holds that. Lines, in nanoseconds:
- *       CONTEXT stop_median, stop_p99      from before the call until the process's parent has seen it stopped
+ *       CONTEXT stop_median, stop_p99      from before the call until the process's parent has seen it stopped or frozen
  *       CONTEXT answer_median, answer_p99  from sending the answer until the call has returned in the program
  *       CONTEXT holds                      how many were measured
  *   hold spare SOCKET REPRIEVE VICTIM DIR THREADS RUNS none|deny|hold CONTEXT
@@ -96,6 +96,21 @@ static void await(struct shared *shared, enum state wanted, pid_t session)
 
 /* --- inside the session --- */
 
+/* A process that only its stop holds is frozen, and its parent may not see it stopped then (user/freezer.h). */
+static bool is_frozen(pid_t pid)
+{
+	char path[64], text[4096] = "";
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	file = fopen(path, "re");
+	if (file) {
+		text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+		fclose(file);
+	}
+	return strstr(text, "/reprieve-hold-");
+}
+
 static void make_file(const char *path)
 {
 	int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -124,11 +139,16 @@ static void work_round(struct shared *shared, const char *path)
 		fail("fork", strerror(errno));
 	if (!pid)
 		call_once(shared, path);
-	if (waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT))
-		fail("waitid", strerror(errno));
+	while (!is_frozen(pid)) {
+		info.si_pid = 0;
+		if (waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT | WNOHANG))
+			fail("waitid", strerror(errno));
+		if (info.si_pid && info.si_code != CLD_STOPPED)
+			fail(path, "its removal was not held");
+		if (info.si_pid)
+			break;
+	}
 	shared->stopped = now();
-	if (info.si_code != CLD_STOPPED)
-		fail(path, "its removal was not held");
 	shared->pid = pid;
 	atomic_store(&shared->state, STOPPED);
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED))
