@@ -661,7 +661,8 @@ __noinline int op_by_name(__u32 slot)
 	return 0;
 }
 
-/* What the operation in the slot is done to, by its inode: on a stack of its own, of which those that go on to judge have none left. */
+/* What the operation in the slot is done to, by its inode: on a stack of its own, since those who go on to judge have none
+ * to spare. */
 __noinline int op_target(__u32 slot, __u64 inode)
 {
 	struct scratch *scratch = scratch_of(slot);

@@ -354,7 +354,10 @@ void freezer_abandon(struct freezer *freezer)
 
 /* --- what others left --- */
 
-/* Does the daemon run? One that was killed may still be there for seconds, while what it had open is closed: without a program. */
+/*
+ * Does the daemon run? One that was killed may still be there for seconds, while what it had open is closed, and for longer
+ * where its parent does not wait for it: without a program.
+ */
 static bool runs(int pid, uint64_t start)
 {
 	uint64_t ticks;

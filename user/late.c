@@ -9,19 +9,20 @@
 int late_load(const char *library, const struct late_symbol *symbols, size_t count)
 {
 	void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+	size_t found = 0;
 
-	for (size_t i = 0; handle && i < count; i++) {
-		void *symbol = dlsym(handle, symbols[i].name);
+	for (; handle && found < count; found++) {
+		void *symbol = dlsym(handle, symbols[found].name);
 
-		if (!symbol) {
-			dlclose(handle);
-			handle = NULL;
+		if (!symbol)
 			break;
-		}
-		memcpy(symbols[i].to, &symbol, sizeof(symbol));
+		memcpy(symbols[found].to, &symbol, sizeof(symbol));
 	}
-	if (handle)
+	if (handle && found == count)
 		return 0;
+	/* Before the library is closed, with which the reason would go. */
 	log_error("%s cannot be loaded: %s", library, dlerror());
+	if (handle)
+		dlclose(handle);
 	return -ENOENT;
 }

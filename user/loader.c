@@ -886,23 +886,44 @@ int guard_arm_overwrite(struct guard *guard, bool arm)
 	return guard->overwrite ? 0 : -errno;
 }
 
-/*
- * Writes into the map of policies, through the pages that are written: to map all of both slots would take the kernel
- * longer than to load a program.
- */
+/* A part of the map of policies in memory. */
+struct window {
+	char *at; /* the byte that was asked for */
+	char *pages;
+	size_t length; /* of the pages */
+};
+
+/* Only of the pages at hand: to map all of both slots would take the kernel longer than to load a program. */
+static int open_window(const struct guard *guard, size_t offset, size_t length, int protection,
+		       struct window *ret_window)
+{
+	size_t within = offset & ((size_t)sysconf(_SC_PAGESIZE) - 1);
+	char *pages = mmap(NULL, within + length, protection, MAP_SHARED, bpf_map__fd(guard->skel->maps.policies),
+			   (off_t)(offset - within));
+
+	if (pages == MAP_FAILED)
+		return -errno;
+	*ret_window = (struct window){pages + within, pages, within + length};
+	return 0;
+}
+
+static void close_window(struct window *window)
+{
+	munmap(window->pages, window->length);
+}
+
 static int write_policies(struct guard *guard, size_t offset, const void *data, size_t length)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), from = offset & ~(page - 1), within = offset - from;
-	char *at;
+	struct window window;
+	int error;
 
 	if (!length)
 		return 0;
-	at = mmap(NULL, within + length, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(guard->skel->maps.policies),
-		  (off_t)from);
-	if (at == MAP_FAILED)
-		return -errno;
-	memcpy(at + within, data, length);
-	munmap(at, within + length);
+	error = open_window(guard, offset, length, PROT_READ | PROT_WRITE, &window);
+	if (error)
+		return error;
+	memcpy(window.at, data, length);
+	close_window(&window);
 	return 0;
 }
 
@@ -978,8 +999,10 @@ int guard_load(const struct kernel_facts *facts, const struct guard_options *opt
 	struct guard_tier tiers[OP_COUNT];
 	int error = load_form(facts, options, false, ret_guard);
 
+	if (!error)
+		return 0;
 	guard_plan(facts, options->tracepoints, tiers);
-	if (!error || tiers[OP_UNLINK].tier != TIER_LSM)
+	if (tiers[OP_UNLINK].tier != TIER_LSM)
 		return error;
 	log_debug("programs with parts in common cannot be loaded: %s", strerror(-error));
 	return load_form(facts, options, true, ret_guard);
@@ -1776,15 +1799,14 @@ bool guard_adopted(const struct guard *guard)
 
 uint32_t guard_generation(const struct guard *guard)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), offset = (guard->active & 1) * sizeof(struct policy_image);
-	size_t from = offset & ~(page - 1), length = offset - from + sizeof(struct rule_table);
-	char *at = mmap(NULL, length, PROT_READ, MAP_SHARED, bpf_map__fd(guard->skel->maps.policies), (off_t)from);
-	uint32_t generation = 0;
+	size_t offset = (guard->active & 1) * sizeof(struct policy_image);
+	struct window window;
+	uint32_t generation;
 
-	if (at == MAP_FAILED)
+	if (open_window(guard, offset, sizeof(struct rule_table), PROT_READ, &window))
 		return 0;
-	generation = ((const struct rule_table *)(at + offset - from))->generation;
-	munmap(at, length);
+	generation = ((const struct rule_table *)window.at)->generation;
+	close_window(&window);
 	return generation;
 }
 

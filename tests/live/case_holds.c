@@ -366,27 +366,44 @@ static int act_cgroup_kept(int argc, char **argv)
 	return 0;
 }
 
-static void run_put_back(struct live *live)
+/* Held as a member of a cgroup, and frozen where `place` says. */
+static json_t *hold_in_group(struct live *live, const char *group, const char *place, pid_t *ret_pid, int *ret_output)
 {
 	const char *file = strdup(path_of(live, "ask/f")), *here;
-	const char *group = strdup(text("%s/kept", live->cgroup));
+	json_t *hold;
+
+	make_file(file, "x");
+	*ret_pid = begin_session(live, ret_output, live->self, "--act", "cgroup-kept", file, group);
+	hold = wait_hold(live);
+	wait_frozen(pid_of(hold));
+	here = cgroup_of(pid_of(hold));
+	check(strstr(here, place), "frozen in %s", here);
+	return hold;
+}
+
+/* Approved, it goes on from the one cgroup to the other. */
+static void go_on_in(struct live *live, json_t *hold, pid_t pid, int output, const char *from, const char *to)
+{
 	struct outcome outcome;
+
+	decide(live, "approve", hold, NULL);
+	outcome = finish(pid, output);
+	check(!outcome.status && strstr(outcome.output, text("%s to ", from)) &&
+		      strstr(outcome.output, text("%s\n", to)),
+	      "%d: %s", outcome.status, outcome.output);
+}
+
+static void run_put_back(struct live *live)
+{
+	const char *group = strdup(text("%s/kept", live->cgroup));
 	json_t *hold;
 	int output;
 	pid_t pid;
 
 	make_dirs(group);
-	make_file(file, "x");
-	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
-	hold = wait_hold(live);
-	wait_frozen(pid_of(hold));
 	/* A child of its own cgroup: what holds for that goes on holding. */
-	here = cgroup_of(pid_of(hold));
-	check(strstr(here, "/kept/reprieve-hold-"), "frozen in %s", here);
-	decide(live, "approve", hold, NULL);
-	outcome = finish(pid, output);
-	check(!outcome.status && strstr(outcome.output, "/kept to ") && strstr(outcome.output, "/kept\n"), "%d: %s",
-	      outcome.status, outcome.output);
+	hold = hold_in_group(live, group, "/kept/reprieve-hold-", &pid, &output);
+	go_on_in(live, hold, pid, output, "/kept", "/kept");
 	check(!rmdir(group), "%s is not empty: %s", group, strerror(errno));
 	check(json_array_size(events_of_kind(live, "session", "change", "end")) == 1, "the session did not end once");
 }
@@ -394,26 +411,16 @@ static void run_put_back(struct live *live)
 /* Whose cgroup it is may not move it out of there; and may remove it meanwhile. */
 static void run_delegated(struct live *live)
 {
-	const char *file = strdup(path_of(live, "ask/f")), *here;
 	const char *parent = strdup(text("%s/given", live->cgroup)), *group = strdup(text("%s/sub", parent));
-	struct outcome outcome;
 	json_t *hold;
 	int output;
 	pid_t pid;
 
 	make_dirs(group);
 	check(!chown(group, 65534, 65534) && !chown(text("%s/cgroup.procs", group), 65534, 65534), "chown");
-	make_file(file, "x");
-	pid = begin_session(live, &output, live->self, "--act", "cgroup-kept", file, group);
-	hold = wait_hold(live);
-	wait_frozen(pid_of(hold));
-	here = cgroup_of(pid_of(hold));
-	check(strstr(here, "/given/reprieve-hold-"), "frozen in %s", here);
+	hold = hold_in_group(live, group, "/given/reprieve-hold-", &pid, &output);
 	check(!rmdir(group), "%s: %s", group, strerror(errno));
-	decide(live, "approve", hold, NULL);
-	outcome = finish(pid, output);
-	check(!outcome.status && strstr(outcome.output, "/given/sub to ") && strstr(outcome.output, "/given\n"),
-	      "%d: %s", outcome.status, outcome.output);
+	go_on_in(live, hold, pid, output, "/given/sub", "/given");
 	check(!rmdir(parent), "%s is not empty: %s", parent, strerror(errno));
 }
 

@@ -392,7 +392,11 @@ static void run_frozen_lost(struct live *live)
 		plain_daemon(live, &first, text("first%d", by_release), "hold, timeout: 10m");
 		pid = session_of(live, &first, "rm -f kept/a; echo rm $?", &output);
 		held = wait_frozen(live, &first);
-		lose_daemon(&first);
+		/* Not waited for before release has been: it stays in the table of processes meanwhile. */
+		if (by_release)
+			kill(first.pid, SIGKILL);
+		else
+			lose_daemon(&first);
 		wake(held);
 		check(is_in_hold(held), "process %d went on by itself", (int)held);
 		if (by_release)
@@ -406,7 +410,9 @@ static void run_frozen_lost(struct live *live)
 		kill(held, SIGCONT);
 		outcome = finish(pid, output);
 		check(strstr(outcome.output, "rm 0"), "%s", outcome.output);
-		if (!by_release)
+		if (by_release)
+			lose_daemon(&first);
+		else
 			daemon_stop(&second);
 	}
 }

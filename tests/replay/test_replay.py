@@ -36,10 +36,10 @@ agents:
   - name: batch
     exe: ["/nonexistent/batch"]
 %(journal)srules:
-  - {name: scratch, op: [delete, truncate], path: ["%(top)s/work/scratch/**"], action: allow}
-  - {name: asked, op: [delete], path: ["%(top)s/work/asked/**"], action: hold, timeout: 60s}
-  - {name: unanswered, op: [delete], path: ["%(top)s/work/unanswered/**"], action: hold, timeout: 1s}
-  - {name: uploads, op: [delete, rename, truncate], path: ["%(top)s/work/uploads/**"], action: %(uploads)s}
+  - {name: scratch, op: [delete, truncate], path: ["%(top)s/project/scratch/**"], action: allow}
+  - {name: asked, op: [delete], path: ["%(top)s/project/asked/**"], action: hold, timeout: 60s}
+  - {name: unanswered, op: [delete], path: ["%(top)s/project/unanswered/**"], action: hold, timeout: 1s}
+  - {name: uploads, op: [delete, rename, truncate], path: ["%(top)s/project/uploads/**"], action: %(uploads)s}
   - {name: nobody-there, op: [delete], user: [nobody], action: deny}
   - {name: batch-renames, op: [rename], agent: [batch], action: alert}
   - {name: tools, op: [exec], args: ["true --danger*", "cat *secret*"], action: alert}
@@ -52,7 +52,7 @@ agents:
 
 SCRIPT = """
 set +e
-cd %(top)s/work
+cd %(top)s/project
 mkdir -p scratch uploads asked unanswered more
 for i in 1 2 3 4; do echo $i > scratch/$i; echo "$i$i" > uploads/$i; echo $i > more/$i; done
 echo gone > asked/one; echo stays > unanswered/one; echo x > ../outside-file
@@ -75,7 +75,7 @@ rm -rf asked
 """
 
 LATER = """
-cd %(top)s/work
+cd %(top)s/project
 for i in 1 2 3 4 5 6 7 8 9; do echo $i > more/s$i; rm more/s$i; done
 echo u > uploads/5; rm -f uploads/5
 mv more/3 more/4
@@ -95,7 +95,7 @@ class Recording:
         self.socket = os.path.join(self.top, "guard.sock")
         self.policy = os.path.join(self.top, "policy.yaml")
         self.redact = redact
-        os.mkdir(os.path.join(self.top, "work"))
+        os.mkdir(os.path.join(self.top, "project"))
         self.first_policy = self.write_policy("deny", 5)
         self.begin()
         try:
@@ -138,7 +138,7 @@ class Recording:
                               capture_output=True, text=True, timeout=60, check=False)
 
     def start(self, name, script, agent=None):
-        words = ["run", "--socket", self.socket, "--name", name, "--workspace", os.path.join(self.top, "work")]
+        words = ["run", "--socket", self.socket, "--name", name, "--workspace", os.path.join(self.top, "project")]
         words += ["--agent", agent] if agent else []
         return subprocess.Popen([self.reprieve] + words + ["--", "sh", "-c", script % {"top": self.top}],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -401,9 +401,9 @@ def case_filters(bench):
     whole = compare(["--op", "rename,sql"], [event for event in ops if event["op"] in ("rename", "sql")])
     expect(whole["operations"] == len([e for e in plain if e["op"] in ("rename", "sql")]), "%s" % whole)
     compare(["--verdict", "hold"], [event for event in ops if event["verdict"] in ("hold", "deny", "kill")])
-    glob = recording.top + "/work/uploads/*"
-    compare(["--path", glob], [event for event in ops if "/work/uploads/" in event.get("target", {}).get("path", "")
-                               or "/work/uploads/" in (event.get("target", {}).get("new_path") or "")])
+    glob = recording.top + "/project/uploads/*"
+    compare(["--path", glob], [event for event in ops if "/project/uploads/" in event.get("target", {}).get("path", "")
+                               or "/project/uploads/" in (event.get("target", {}).get("new_path") or "")])
     middle = ops[len(ops) // 2]["time"]
     compare(["--since", middle], [event for event in ops if event["time"] >= middle])
     compare(["--until", middle], [event for event in ops if event["time"] < middle])
