@@ -1256,7 +1256,11 @@ static int open_pods(struct engine *engine, sd_event *event)
 	if (!engine->api || !engine->facts.cgroup2)
 		return 0;
 	error = pod_agents_new(event, &options, &engine->pods);
-	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		error = pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		pod_agents_begin(engine->pods);
+	return error;
 }
 
 static int object_decide(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
