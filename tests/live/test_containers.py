@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Real containers of runc, live, at the cgroup paths that the kubelet, containerd, CRI-O and docker give theirs.
 
-    test_containers.py [--reprieve PATH] [--list] [NAME...]
+    test_containers.py [--reprieve PATH] [--list] [--keep] [NAME...]
 
 Each row is a container of its own with a static busybox in it, whose first instruction deletes. The policy names its
 pod's cgroup and no other. The names are read from the files that the runtime in question keeps, made here, where that
 runtime would have them. Needs root, runc, busybox and cgroup2; leaves nothing behind.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -18,11 +17,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import ring  # noqa: E402 (from this file's own directory)
+from ring import Failure, Skip, expect  # noqa: E402
+
 FILES = 40
 LOCK = "/tmp/reprieve-test-containers.lock"
 NO_PIVOT = ["--no-pivot"] if os.environ.get("REPRIEVE_VM") else []  # an initramfs cannot be left by pivot_root(2)
@@ -37,19 +39,6 @@ rules:
   - {{name: killed, op: [delete], path: ["/work/kill/**"], action: kill}}
   - {{name: seen, op: [delete], path: ["/work/**", "/inside/**"], action: alert}}
 """
-
-
-class Failure(Exception):
-    pass
-
-
-class Skip(Exception):
-    pass
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failure(message)
 
 
 def cgroup_root():
@@ -211,7 +200,10 @@ class Bench:
             missing.append(path)
             path = os.path.dirname(path)
         for part in reversed(missing):
-            os.mkdir(part)
+            try:
+                os.mkdir(part)
+            except FileExistsError:  # by another thread's container
+                continue
             self.made.append((part, part == missing[0]))
         return missing[0] if missing else path
 
@@ -235,6 +227,8 @@ class Bench:
         for _ in range(1200):
             with open(self.log.name, encoding="utf-8") as lines:
                 if "guarding:" in lines.read():
+                    # It answers once all is armed. What ends before may be told of without its container's name.
+                    self.status()
                     return
             if self.daemon.poll() is not None:
                 break
@@ -429,52 +423,43 @@ def cases():
     return rows
 
 
+def run_case(bench, name, function):
+    """As ring.run_case; a record that contradicts what was known before fails the case that it came in."""
+    def checked(bench):
+        before = bench.status().get("mismatches")
+        function(bench)
+        after = bench.status().get("mismatches")
+        expect(after == before, "mismatches: %s, before it %s" % (after, before))
+    return ring.run_case(bench, name, checked)
+
+
 def run_all(bench, chosen):
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     bench.start_daemon()
-    for name, case in chosen:
-        started = time.monotonic()
-        try:
-            case(bench)
-            counts["passed"] += 1
-            print("ok   %s (%.1f s)" % (name, time.monotonic() - started))
-        except Skip as reason:
-            counts["skipped"] += 1
-            print("skip %s: %s" % (name, reason))
-        except Failure as reason:
-            counts["failed"] += 1
-            print("FAIL %s: %s" % (name, reason))
-    mismatches = bench.status().get("mismatches")
-    if mismatches:
-        counts["failed"] += 1
-        print("FAIL mismatches: %s" % mismatches)
+    for name, function in chosen:
+        counts[run_case(bench, name, function)] += 1
     return counts
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
-        print("skip containers: needs root, runc, busybox and cgroup2\n0 passed, 0 failed, %d skipped" % len(chosen))
-        return 0
-    scratch = tempfile.mkdtemp(prefix="reprieve-containers.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.reprieve), scratch)
+def lacking(options):
+    if not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
+        return ring.lacking(options) or "needs runc, busybox and cgroup2"
+    return ring.lacking(options)
+
+
+@contextlib.contextmanager
+def serving(bench):
+    """A bench whose daemon runs."""
     try:
-        counts = run_all(bench, chosen)
+        bench.start_daemon()
+        yield bench
     finally:
         bench.end()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+
+
+def open_bench(options, scratch):
+    return serving(Bench(options.reprieve, scratch))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("containers", __doc__, cases(), open_bench, why_not=lacking, run=run_case))

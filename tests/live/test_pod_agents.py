@@ -2,35 +2,33 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Agents by pod, live: containers of runc in pods' cgroups, and a server that tells of those pods, late or in time.
 
-    test_pod_agents.py [--reprieve PATH] [--list] [NAME...]
+    test_pod_agents.py [--reprieve PATH] [--list] [--keep] [NAME...]
 
 The daemon watches the stand-in of test_pods.py; cgroups are made in the kubelet's order, the pod's first. What counts is
 what the container's first instruction, an rm of a volume, was seen to do. Needs root, runc, busybox and cgroup2.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_containers  # noqa: E402 (from this file's own directory)
+import ring  # noqa: E402 (from this file's own directory)
+import test_containers  # noqa: E402
 import test_pods  # noqa: E402
-from test_containers import FILES, Container, Failure, cgroup_root, expect, kubepods, new_id  # noqa: E402
+from ring import Failure, expect  # noqa: E402
+from test_containers import FILES, Container, cgroup_root, kubepods, new_id  # noqa: E402
 
 HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
-HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = """version: 1
 default: allow
 unresolved: {{verdict: {verdict}, timeout: {timeout}}}
@@ -512,30 +510,10 @@ def cases():
             ("pod-static", case_static_pod), ("pod-reload", case_reload), ("pod-api-away", case_api_away)]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
-        print("skip pods: needs root, runc, busybox and cgroup2\n0 passed, 0 failed, %d skipped" % len(chosen))
-        return 0
-    scratch = tempfile.mkdtemp(prefix="reprieve-pod-agents.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.reprieve), scratch)
-    try:
-        counts = test_containers.run_all(bench, chosen)
-    finally:
-        bench.end()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+def open_bench(options, scratch):
+    return test_containers.serving(Bench(options.reprieve, scratch))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("pod-agents", __doc__, cases(), open_bench, why_not=test_containers.lacking,
+                       run=test_containers.run_case))
