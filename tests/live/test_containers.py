@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ import ring  # noqa: E402 (from this file's own directory)
 from ring import Failure, Skip, expect  # noqa: E402
 
 FILES = 40
+PAUSE = 0.05  # seconds between two looks at something that is waited for
 LOCK = "/tmp/reprieve-test-containers.lock"
 NO_PIVOT = ["--no-pivot"] if os.environ.get("REPRIEVE_VM") else []  # an initramfs cannot be left by pivot_root(2)
 CLASSES = ("guaranteed", "burstable", "besteffort")
@@ -248,12 +250,21 @@ class Bench:
         self.mark = uuid.uuid4().hex
         return paths + ["/docker-%s/docker" % self.mark, "/docker-%s.slice" % self.mark]
 
-    def status(self):
-        done = subprocess.run([self.reprieve, "status", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
-                              check=True)
-        return json.loads(done.stdout)
+    def ask(self, command):
+        """By the daemon's socket: to start a program for each question would cost more than all else here."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(self.socket)
+            connection.sendall(json.dumps({"v": 1, "command": command}).encode() + b"\n")
+            with connection.makefile(encoding="utf-8") as replies:
+                reply = json.loads(replies.readline())
+        expect(reply["ok"], "%s: %s" % (command, reply.get("error")))
+        return reply["result"]
 
-    def operations(self, container_id, count, patience=5.0):
+    def status(self):
+        return self.ask("status")
+
+    def operations(self, container_id, count, patience=20.0):
         """Events of operations of that container, once there are so many."""
         found = []
         for _ in range(int(patience / 0.05)):
@@ -282,6 +293,16 @@ class Bench:
                 with contextlib.suppress(OSError):
                     os.rmdir(path)
         self.lock.close()
+
+
+def wait_until(condition, seconds=30.0):
+    """What the condition gives once it is true, or at the end of the time."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(PAUSE)
 
 
 def new_id():
@@ -398,12 +419,7 @@ def case_blind_node(bench):
         with open(where + "/cgroup.procs", "w", encoding="utf-8") as procs:
             procs.write(str(sleeper.pid))
         bench.daemon.send_signal(signal.SIGHUP)
-        told = []
-        for _ in range(100):
-            told = [text for text in bench.status()["degraded"] if "no cgroup2 id" in text]
-            if told:
-                break
-            time.sleep(0.05)
+        told = wait_until(lambda: [text for text in bench.status()["degraded"] if "no cgroup2 id" in text])
         expect(told and name[:12] in told[0] and str(sleeper.pid) in told[0], "status does not tell: %s" % told)
         done = subprocess.run([bench.reprieve, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
         expect(json.loads(done.stdout)["container_processes_without_cgroup2"] >= 1, "doctor does not tell")

@@ -24,8 +24,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ring  # noqa: E402 (from this file's own directory)
 import test_containers  # noqa: E402
 import test_pods  # noqa: E402
-from ring import Failure, expect  # noqa: E402
-from test_containers import FILES, Container, cgroup_root, kubepods, new_id  # noqa: E402
+from ring import expect  # noqa: E402
+from test_containers import FILES, Container, cgroup_root, kubepods, new_id, wait_until  # noqa: E402
 
 HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
@@ -105,29 +105,19 @@ class Bench(test_containers.Bench):
         with open(os.path.join(self.scratch, "policy.yaml"), "w", encoding="utf-8") as file:
             file.write(self.policy_text())
         self.daemon.send_signal(signal.SIGHUP)
-        for _ in range(200):
-            if self.status()["policy"]["generation"] > before:
-                return
-            time.sleep(0.02)
-        raise Failure("the policy was not reloaded")
+        expect(wait_until(lambda: self.status()["policy"]["generation"] > before), "the policy was not reloaded")
 
     def tier(self):
         return {row["op"]: row["tier"] for row in self.status()["tiers"]}["unlink"]
 
     def waits(self, count):
         """Until so many calls wait for their pods to be known."""
-        for _ in range(400):
-            waiting = self.status()["pods"]["unresolved"]["waiting"]
-            if waiting == count:
-                return
-            time.sleep(0.02)
-        raise Failure("%d calls wait, not %d" % (waiting, count))
+        def waiting():
+            return self.status()["pods"]["unresolved"]["waiting"]
+        expect(wait_until(lambda: waiting() == count), "not %d calls wait, but %d" % (count, waiting()))
 
     def pending(self):
-        done = subprocess.run([self.reprieve, "pending", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
-                              check=True)
-        holds = [json.loads(line) for line in done.stdout.splitlines()]
-        return [hold for hold in holds if hold["state"] == "open"]
+        return [hold for hold in self.ask("pending")["holds"] if hold["state"] == "open"]
 
     def answer(self, command, hold, *options):
         subprocess.run([self.reprieve, command, str(hold["hold"]), "--socket", self.socket] + list(options),
@@ -141,12 +131,10 @@ class Bench(test_containers.Bench):
 
     def known(self, count):
         """Waits until the daemon has heard of that many agents' pods."""
-        for _ in range(400):
+        def is_known():
             pods = self.status()["pods"]
-            if pods["agents"] == count and pods["synced"]:
-                return
-            time.sleep(0.02)
-        raise Failure("the daemon knows %s" % pods)
+            return pods["agents"] == count and pods["synced"]
+        expect(wait_until(is_known), "not %d agents' pods are known: %s" % (count, self.status()["pods"]))
 
     def gone(self, pod):
         """Deleted, and heard of: the next one is then told from it by the number of agents alone."""
@@ -212,7 +200,8 @@ def case_first_instruction(bench, style):
     # Neither what the runtime does to make the container, nor where it stands then, is the session's.
     expect(event["session"]["workspace"] == "/", "workspace: %s" % event["session"])
     with open(bench.events_path, encoding="utf-8") as lines:
-        expect("runc:[" not in lines.read(), "the runtime's own operations were told of")
+        told = [event for event in map(json.loads, lines) if event["kind"] == "op" and event["process"]["comm"].startswith("runc:[")]
+    expect(not told, "the runtime's own operations were told of: %s" % told[:1])
     # Another container of the same pod: a restart.
     expect_seen(bench, bench.container(uid, style))
     bench.gone(pod)
@@ -301,10 +290,7 @@ def case_reload(bench):
     bench.known(bench.agents())
     before = bench.status()
     bench.daemon.send_signal(signal.SIGHUP)
-    for _ in range(200):
-        if bench.status()["policy"]["generation"] > before["policy"]["generation"]:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: bench.status()["policy"]["generation"] > before["policy"]["generation"])
     bench.known(bench.agents())
     expect(bench.status()["pods"]["lists"] == before["pods"]["lists"], "the pods were listed again")
     expect_seen(bench, bench.container(uid))
@@ -321,11 +307,7 @@ def case_api_away(bench):
         bench.api.server.absent = True
         bench.api.server.cut()
     bench.api.do(leave)
-    for _ in range(400):
-        if bench.status()["pods"].get("error"):
-            break
-        time.sleep(0.02)
-    expect(bench.status()["pods"].get("error"), "status says nothing")
+    expect(wait_until(lambda: bench.status()["pods"].get("error")), "status says nothing")
     expect_seen(bench, bench.container(uid))
     bench.api.do(lambda: setattr(bench.api.server, "absent", False))
     bench.gone(pod)
@@ -375,17 +357,13 @@ def case_unresolved(bench, style):
     bench.waits(1)
     expect(len(os.listdir(where)) == HELD, "the agent went on with its neighbour")
     pod = bench.api.create(agent)
-    for _ in range(200):
-        if bench.pending():
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(bench.pending)
     expect(len(holds) == 1 and holds[0]["rule"] == "held", "pending: %s" % holds)
     expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     while runs[0].is_alive():
         for hold in bench.pending():
             bench.answer("deny", hold)
-        time.sleep(0.02)
+        time.sleep(test_containers.PAUSE)
     expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     expect(runs[0].status == 1, "status %s: %s" % (runs[0].status, first.output[-200:]))
     event = [event for event in bench.operations(first.id, 1) if event["verdict"] == "hold"][0]
@@ -422,15 +400,10 @@ def case_late_allow(bench):
 def case_late_deny(bench):
     """Refused, each file, and without waiting anew for each; once the pod is known it is let be."""
     container, where, run = late(bench, "deny", "rm -rf /work/d; while [ ! -e /work/go ]; do sleep 0.05; done; rm -rf /work/d")
-    for _ in range(10):
-        if len(bench.operations(container.id, FILES)) >= FILES:
-            break
+    expect(len(bench.operations(container.id, FILES, 60.0)) >= FILES, "not every refusal was told of")
     expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
     pod = bench.api.create(container.pod, labelled=False)
-    for _ in range(400):
-        if not bench.status()["pods"]["unresolved"]["late"]:
-            break
-        time.sleep(0.02)
+    expect(wait_until(lambda: not bench.status()["pods"]["unresolved"]["late"]), "the pod is not known")
     with open(os.path.join(container.volume, "go"), "wb"):
         pass
     expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
@@ -442,11 +415,7 @@ def case_late_deny(bench):
 def case_late_hold(bench):
     """Somebody is asked about a pod that nobody tells of. When it turns out to be no agent's, it goes on by itself."""
     container, where, run = late(bench, "hold")
-    for _ in range(400):
-        if bench.pending():
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(bench.pending)
     expect(len(holds) == 1 and holds[0]["rule"] == "unresolved", "pending: %s" % holds)
     expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
     pod = bench.api.create(container.pod, labelled=False)
@@ -461,16 +430,9 @@ def case_late_agent(bench):
     container = deleter(bench, new_uid())
     where = container.fill("held")
     run = Running(container, "exec rm -rf /work/held")
-    for _ in range(400):
-        if bench.pending():
-            break
-        time.sleep(0.02)
+    wait_until(bench.pending)
     pod = bench.api.create(container.pod)
-    for _ in range(400):
-        if [hold for hold in bench.pending() if hold["rule"] == "held"]:
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(lambda: [hold for hold in bench.pending() if hold["rule"] == "held"])
     expect(len(holds) == 1 and holds[0]["rule"] == "held" and holds[0]["session"]["agent"] == "pod-agent",
            "pending: %s" % holds)
     bench.answer("approve", holds[0])
