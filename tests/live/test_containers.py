@@ -28,6 +28,7 @@ from ring import Failure, Skip, expect  # noqa: E402
 
 FILES = 40
 PAUSE = 0.05  # seconds between two looks at something that is waited for
+PATIENCE = 120.0 if os.environ.get("REPRIEVE_VM") else 30.0  # seconds; emulated, all is some ten times as slow
 LOCK = "/tmp/reprieve-test-containers.lock"
 NO_PIVOT = ["--no-pivot"] if os.environ.get("REPRIEVE_VM") else []  # an initramfs cannot be left by pivot_root(2)
 CLASSES = ("guaranteed", "burstable", "besteffort")
@@ -264,7 +265,7 @@ class Bench:
     def status(self):
         return self.ask("status")
 
-    def operations(self, container_id, count, patience=20.0):
+    def operations(self, container_id, count, patience=PATIENCE):
         """Events of operations of that container, once there are so many."""
         found = []
         for _ in range(int(patience / 0.05)):
@@ -295,7 +296,7 @@ class Bench:
         self.lock.close()
 
 
-def wait_until(condition, seconds=30.0):
+def wait_until(condition, seconds=PATIENCE):
     """What the condition gives once it is true, or at the end of the time."""
     end = time.monotonic() + seconds
     while True:

@@ -25,7 +25,7 @@ import ring  # noqa: E402 (from this file's own directory)
 import test_containers  # noqa: E402
 import test_pods  # noqa: E402
 from ring import expect  # noqa: E402
-from test_containers import FILES, Container, cgroup_root, kubepods, new_id, wait_until  # noqa: E402
+from test_containers import FILES, PATIENCE, Container, cgroup_root, kubepods, new_id, wait_until  # noqa: E402
 
 HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
@@ -92,7 +92,7 @@ class Api:
 class Bench(test_containers.Bench):
     def __init__(self, reprieve, scratch):
         super().__init__(reprieve, scratch)
-        self.verdict, self.timeout = "alert", "20s"
+        self.verdict, self.timeout = "alert", "%ds" % (2 * PATIENCE / 3)
         self.api = Api()
 
     def policy_text(self):
@@ -325,7 +325,7 @@ class Running(threading.Thread):
     def run(self):
         self.status = self.container.run(self.script)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=PATIENCE):
         self.join(seconds)
         expect(self.status is not None, "the container has not ended")
         return self.status
@@ -400,7 +400,7 @@ def case_late_allow(bench):
 def case_late_deny(bench):
     """Refused, each file, and without waiting anew for each; once the pod is known it is let be."""
     container, where, run = late(bench, "deny", "rm -rf /work/d; while [ ! -e /work/go ]; do sleep 0.05; done; rm -rf /work/d")
-    expect(len(bench.operations(container.id, FILES, 60.0)) >= FILES, "not every refusal was told of")
+    expect(len(bench.operations(container.id, FILES, 2 * PATIENCE)) >= FILES, "not every refusal was told of")
     expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
     pod = bench.api.create(container.pod, labelled=False)
     expect(wait_until(lambda: not bench.status()["pods"]["unresolved"]["late"]), "the pod is not known")
