@@ -131,6 +131,13 @@ void kube_transfer_drop(struct kube_transfer *transfer)
 	buffer_free(&transfer->body);
 }
 
+json_t *kube_transfer_json(const struct kube_transfer *transfer)
+{
+	const struct buffer *body = &transfer->body;
+
+	return json_loadb(body->data ? body->data : "", body->length, KUBE_JSON_FLAGS, NULL);
+}
+
 long kube_transfer_refused(struct kube_transfer *transfer, const json_t *status)
 {
 	const char *message = json_string_value(json_object_get(status, "message"));
@@ -145,7 +152,7 @@ void kube_transfer_explain(struct kube_transfer *transfer, CURLcode result, long
 	json_t *status;
 
 	if (!transfer->problem[0] && code && code / 100 != 2) {
-		status = json_loadb(transfer->body.data ? transfer->body.data : "", transfer->body.length, 0, NULL);
+		status = kube_transfer_json(transfer);
 		kube_transfer_refused(transfer, status);
 		json_decref(status);
 	}

@@ -326,7 +326,7 @@ void pods_list_end(struct pods *pods)
 
 static void select_again(struct pods *pods, struct pod *pod)
 {
-	json_t *labels = json_loads(pod->labels, 0, NULL);
+	json_t *labels = json_loads(pod->labels, JSON_ALLOW_NUL, NULL);
 	uint32_t agent = pods->hooks.select(pod->pod_namespace, labels, pod->annotations, pods->hooks.userdata);
 
 	json_decref(labels);
