@@ -631,7 +631,8 @@ static void tell_problem(struct kube_holds *objects, const char *what, const str
 	char text[900];
 
 	objects->failures++;
-	snprintf(text, sizeof(text), "%s: %s%s", what, answer->error ? answer->error : "?", hint);
+	snprintf(text, sizeof(text), "%s: %s%s", what,
+		 answer->error ? answer->error : "the API answers with something else than the object", hint);
 	set_text(&objects->error, text);
 	if (objects->told_error && streq(objects->told_error, text) &&
 	    now_ns(CLOCK_BOOTTIME) - objects->told_at < TELL_AGAIN_NS)
@@ -652,7 +653,7 @@ static void try_again(struct object *object)
 	uint64_t wait = RETRY_MIN_NS << MIN(object->failures, 8u);
 
 	wait = MIN(wait, RETRY_MAX_NS);
-	object->due = now_ns(CLOCK_BOOTTIME) + wait / 2 + (uint64_t)random() % (wait / 2);
+	object->due = now_ns(CLOCK_BOOTTIME) + kube_spread(wait);
 	object->failures++;
 }
 

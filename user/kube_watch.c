@@ -170,7 +170,7 @@ static uint64_t backoff_ms(const struct kube_watch *watch)
 	unsigned int shift = MIN(watch->failures_in_a_row, 16u);
 	uint64_t most = MIN((uint64_t)api->backoff_min_ms << shift, (uint64_t)api->backoff_max_ms);
 
-	return most / 2 + (uint64_t)random() % (most / 2 + 1);
+	return kube_spread(most);
 }
 
 static void failed(struct kube_watch *watch, const char *why)

@@ -83,9 +83,17 @@ static void the_api_is_spoken_to_in_private(void **state)
 	static const char *const good[] = {"https://10.0.0.1:6443", "https://[fd00::1]:443", "https://api.example",
 					   "http://127.0.0.1:8001", "http://localhost:8001", "http://localhost",
 					   "http://[::1]:8001/"};
-	static const char *const bad[] = {"http://10.0.0.1:6443",  "http://127.0.0.1.example", "http://localhost.example:80",
-					  "http://localhost:80@10.0.0.1", "http://",		"https://",
-					  "file:///etc/passwd",	  "ftp://127.0.0.1",	"10.0.0.1:6443", "HTTPS//x", ""};
+	static const char *const bad[] = {"http://10.0.0.1:6443",
+					  "http://127.0.0.1.example",
+					  "http://localhost.example:80",
+					  "http://localhost:80@10.0.0.1",
+					  "http://",
+					  "https://",
+					  "file:///etc/passwd",
+					  "ftp://127.0.0.1",
+					  "10.0.0.1:6443",
+					  "HTTPS//x",
+					  ""};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
@@ -252,8 +260,14 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(waits_differ_between_nodes), cmocka_unit_test(the_api_is_spoken_to_in_private), cmocka_unit_test(test_asked),  cmocka_unit_test(test_undecided), cmocka_unit_test(test_manager),
-		cmocka_unit_test(test_status), cmocka_unit_test(test_label),	 cmocka_unit_test(test_names),
+		cmocka_unit_test(waits_differ_between_nodes),
+		cmocka_unit_test(the_api_is_spoken_to_in_private),
+		cmocka_unit_test(test_asked),
+		cmocka_unit_test(test_undecided),
+		cmocka_unit_test(test_manager),
+		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_label),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
