@@ -88,7 +88,7 @@ class Bench(test_pod_agents.Bench):
     def container(self, uid, style="systemd"):
         path = self.pod_cgroup(uid, style)
         container = Container(self, "containerd", path + "/cri-containerd-%s.scope" % test_containers.new_id(), uid)
-        container.shared, container.added, container.arguments = True, [], None
+        container.shared, container.added, container.arguments = self.tier() != "lsm", [], None
         return container
 
     def table(self):
@@ -291,6 +291,102 @@ def case_sql_known(bench):
     bench.gone(pod)
 
 
+# ---- programs
+
+
+def running(bench, *arguments):
+    """A container whose first program is this one."""
+    container = bench.container(new_uid())
+    container.arguments = list(arguments)
+    return container
+
+
+def made(container, name):
+    return os.path.exists(os.path.join(container.volume, name))
+
+
+def case_exec_deny(bench):
+    """The first program of what turns out to be an agent does not begin."""
+    container = running(bench, "touch", "/work/forbidden")
+    run = Running(container, None)
+    bench.waits(1)
+    time.sleep(0.3)
+    expect(not made(container, "forbidden"), "it began before the pod was known")
+    pod = bench.api.create(container.pod)
+    expect(run.wait() == 137, "status %s: %s" % (run.status, container.output[-300:]))
+    expect(not made(container, "forbidden"), "it began")
+    event = bench.event_of(container, op="exec", verdict="deny")
+    expect(event["rule"] == "no-touch" and event["session"]["agent"] == "pod-agent" and
+           event["container"]["pod"]["uid"] == container.pod and
+           event["process"]["args"] == ["touch", "/work/forbidden"], "event: %s" % event)
+    bench.gone(pod)
+
+
+def case_exec_hold(bench):
+    container = running(bench, "touch", "/work/asked")
+    run = Running(container, None)
+    bench.waits(1)
+    pod = bench.api.create(container.pod)
+    hold = bench.asked()
+    expect(hold["rule"] == "ask-touch" and not made(container, "asked"), "pending: %s" % hold)
+    bench.answer("approve", hold)
+    expect(run.wait() == 0 and made(container, "asked"), "status %s: %s" % (run.status, container.output[-300:]))
+    bench.gone(pod)
+
+
+def case_exec_hold_denied(bench):
+    container = running(bench, "touch", "/work/asked")
+    run = Running(container, None)
+    bench.waits(1)
+    pod = bench.api.create(container.pod)
+    bench.answer("deny", bench.asked())
+    expect(run.wait() == 137 and not made(container, "asked"), "status %s: %s" % (run.status, container.output[-300:]))
+    bench.gone(pod)
+
+
+def case_exec_bystander(bench):
+    container = running(bench, "touch", "/work/forbidden")
+    run = Running(container, None)
+    bench.waits(1)
+    pod = bench.api.create(container.pod, labelled=False)
+    expect(run.wait() == 0 and made(container, "forbidden"), "status %s: %s" % (run.status, container.output[-300:]))
+    expect(unreported(bench, container), "it was reported")
+    bench.gone(pod)
+
+
+def case_exec_second(bench):
+    """A program that the first one starts; what no rule is about does not wait."""
+    container = running(bench, "sh", "-c", "/bin/touch /work/before; /bin/touch /work/forbidden; /bin/touch /work/after")
+    run = Running(container, None)
+    bench.waits(1)
+    expect(made(container, "before") and not made(container, "forbidden"), "what no rule is about waits")
+    pod = bench.api.create(container.pod)
+    expect(run.wait() == 0 and made(container, "after"), "status %s: %s" % (run.status, container.output[-300:]))
+    expect(not made(container, "forbidden"), "it began")
+    bench.event_of(container, op="exec", verdict="deny", rule="no-touch")
+    bench.gone(pod)
+
+
+def case_exec_late(bench):
+    """Nobody tells of the pod: rules that are about any agent judge its programs, and here there is none."""
+    bench.unresolved("alert", "1s")
+    container = running(bench, "touch", "/work/forbidden")
+    run = Running(container, None)
+    expect(run.wait() == 0 and made(container, "forbidden"), "status %s: %s" % (run.status, container.output[-300:]))
+    bench.unresolved("alert", "20s")
+
+
+def case_exec_known(bench):
+    """The pod was told of before its container started."""
+    container = running(bench, "touch", "/work/forbidden")
+    pod = bench.api.create(container.pod)
+    bench.known(bench.agents())
+    container.run(None)
+    expect(not made(container, "forbidden"), "it began")
+    bench.event_of(container, op="exec", verdict="deny", rule="no-touch")
+    bench.gone(pod)
+
+
 # ---- what the API tells
 
 
@@ -306,6 +402,19 @@ def case_nul(bench):
     bench.start_daemon()
     bench.known(bench.agents())
     bench.gone(other)
+    bench.gone(pod)
+
+
+def case_forged_hash(bench):
+    """A pod that says in its annotations that it is another one, which is not known yet: that one waits all the same."""
+    container, other = running(bench, "touch", "/work/forbidden"), new_uid()
+    pod = bench.api.create(other, labelled=False, config_hash=container.pod)
+    bench.api.change(pod)
+    run = Running(container, None)
+    bench.waits(1)
+    agent = bench.api.create(container.pod)
+    expect(run.wait() == 137 and not made(container, "forbidden"), "status %s: %s" % (run.status, container.output))
+    bench.gone(agent)
     bench.gone(pod)
 
 
@@ -350,7 +459,11 @@ def cases():
     return rows + [("sql-large-object", case_sql_large_object), ("sql-bystander", case_sql_bystander),
                    ("sql-hold", case_sql_hold), ("sql-kill", case_sql_kill), ("sql-harmless", case_sql_harmless),
                    ("sql-threads", case_sql_threads), ("sql-late", case_sql_late), ("sql-known", case_sql_known),
-                   ("api-nul", case_nul), ("api-resolver", case_resolver)]
+                   ("exec-deny", case_exec_deny), ("exec-hold", case_exec_hold),
+                   ("exec-hold-denied", case_exec_hold_denied), ("exec-bystander", case_exec_bystander),
+                   ("exec-second", case_exec_second), ("exec-late", case_exec_late), ("exec-known", case_exec_known),
+                   ("api-nul", case_nul), ("api-forged-hash", case_forged_hash),
+                   ("api-resolver", case_resolver)]
 
 
 @contextlib.contextmanager
