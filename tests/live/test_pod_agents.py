@@ -65,7 +65,7 @@ class Api:
         metadata = {"uid": uid, "namespace": space, "name": name or "pod-" + uid[:8],
                     "labels": {"ai-agent": "true" if labelled else "false"}}
         if config_hash:
-            metadata["annotations"] = {"kubernetes.io/config.hash": config_hash}
+            metadata["annotations"] = {"kubernetes.io/config.hash": config_hash, "kubernetes.io/config.mirror": config_hash}
         pod = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": test_pods.NODE}, "status": {}}
         self.cluster.pods[uid] = pod
         self.do(lambda: self.cluster.record("ADDED", pod, True))
