@@ -40,7 +40,7 @@ DAEMONSET = os.path.join(TOP, "tools/kubernetes/base/daemonset.yaml")
 USER = 10017
 SOCKET = "/run/reprieve/reprieve.sock"
 # Of the policy that the image is tried with: as in the cases of test_pod_agents.py, and one that a change is seen by.
-POLICY = test_pod_agents.POLICY
+POLICY = test_pod_agents.POLICY.format(verdict="alert", timeout="20s")
 KEPT = 'rules:\n  - {name: kept, op: [delete], path: ["/work/keep/**"], action: hold, timeout: 60s}\n'
 
 
@@ -297,27 +297,28 @@ def case_nothing_more(bench):
     expect("ro" in root.split()[5].split(","), "the root file system: %s" % root)
 
 
+def wait_for_rules(bench, count, what):
+    for _ in range(100):
+        if bench.status()["policy"]["rules"] == count:
+            return
+        time.sleep(0.05)
+    raise Failure("%s: %s" % (what, bench.said()[-300:]))
+
+
 def case_reload(bench):
     """A changed ConfigMap is taken up; one with a mistake is refused, and the former stays."""
+    before = bench.status()["policy"]["rules"]
     bench.put_policy(POLICY.replace("rules:\n", KEPT))
-    for _ in range(100):
-        if bench.status()["policy"]["rules"] == 3:
-            break
-        time.sleep(0.05)
-    expect(bench.status()["policy"]["rules"] == 3, "the change was not taken up: %s" % bench.said()[-300:])
+    wait_for_rules(bench, before + 1, "the change was not taken up")
     bench.put_policy("version: 1\nrules: [{name: x, op: [nothing]}]\n")
     for _ in range(100):
         if "was not reloaded" in bench.said():
             break
         time.sleep(0.05)
     expect("was not reloaded" in bench.said(), "the mistake was not told")
-    expect(bench.status()["policy"]["rules"] == 3, "a policy with a mistake is in force")
+    expect(bench.status()["policy"]["rules"] == before + 1, "a policy with a mistake is in force")
     bench.put_policy(POLICY)
-    for _ in range(100):
-        if bench.status()["policy"]["rules"] == 2:
-            return
-        time.sleep(0.05)
-    raise Failure("the former policy was not taken up again")
+    wait_for_rules(bench, before, "the former policy was not taken up again")
 
 
 class Linked(test_containers.Container):
