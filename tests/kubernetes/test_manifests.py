@@ -31,7 +31,7 @@ from schema import Schema  # noqa: E402 (from this file's own directory)
 
 KUBERNETES = os.path.join(TOP, "tools/kubernetes")
 REPRIEVE = os.path.join(TOP, "build/reprieve")
-COMPONENTS = ("review-admission", "before-1.30", "seccomp-unconfined")
+COMPONENTS = ("review-admission", "before-1.30", "seccomp-unconfined", "freeze")
 HELMS_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
 
 
@@ -201,7 +201,7 @@ def same(kustomized, charted):
 
 # Components of the base, and the chart's values that do the same.
 VALUES_OF = [((), None), (("review-admission",), {"reviewAdmission": True}), (("before-1.30",), {"appArmor": "annotation"}),
-             (("seccomp-unconfined",), {"seccompProfile": "Unconfined"})]
+             (("seccomp-unconfined",), {"seccompProfile": "Unconfined"}), (("freeze",), {"freeze": True})]
 
 
 def case_chart(bench):
@@ -233,7 +233,7 @@ def case_chart_values(bench):
                          ([item["kind"] for item in items if item["kind"] in ("Service", "NetworkPolicy")], [])):
         expect(told == wanted, "%r, not %r" % (told, wanted))
     with open(os.path.join(KUBERNETES, "chart/values.yaml"), encoding="utf-8") as file:
-        untried = set(yaml.safe_load(file)) - set(values) - {"reviewAdmission", "appArmor", "seccompProfile"}
+        untried = set(yaml.safe_load(file)) - set(values) - {"reviewAdmission", "appArmor", "seccompProfile", "freeze"}
     expect(not untried, "values that no test gives: %s" % untried)
 
 
