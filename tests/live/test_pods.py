@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -153,6 +154,8 @@ class Server:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+                await reader.readexactly(int(length.group(1)) if length else 0)
                 self.requests += 1
                 if self.absent:
                     break
@@ -178,6 +181,8 @@ class Server:
             await self.reply(writer, 401, self.status(401, "Unauthorized"))
         elif self.refuse:
             await self.reply(writer, self.refuse, self.status(self.refuse, "refused on purpose"))
+        elif url.path != "/api/v1/pods":
+            await self.reply(writer, 404, self.status(404, "not found"))
         elif query.get("watch"):
             await self.watch(writer, query)
         else:
