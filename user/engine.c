@@ -35,6 +35,12 @@
 #define RECORDS_BETWEEN_LOOKS 64
 #define CLOCK_DRIFT_NS 100000 /* by which the clocks may be apart before events are told by another offset */
 
+/* A call that stood stopped before this daemon came, and what was known of it when that was taken over. */
+struct taken_call {
+	uint32_t pid, tid;
+	uint64_t until; /* nanoseconds since boot */
+};
+
 struct engine {
 	struct engine_options options;
 	struct kernel_facts facts;
@@ -56,6 +62,9 @@ struct engine {
 	sd_event_source *begin, *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
+	struct taken_call *taken;
+	size_t taken_count;
+	uint64_t taken_until; /* the latest of theirs */
 	struct degraded degraded;
 	struct journal *journal; /* NULL: none is kept */
 	bool journal_urgent; /* something since the last push should be on disk at once */
@@ -849,6 +858,32 @@ static void take_batches(struct engine *engine)
 	*end = source_ring_take(engine->source);
 }
 
+static uint32_t stop_flags(const struct record *record)
+{
+	uint32_t stopped = OP_HELD | OP_CONSULT;
+
+	if (record->kind == RECORD_OP)
+		return ((const struct record_op *)record)->flags & stopped;
+	return record->kind == RECORD_SQL ? ((const struct record_sql *)record)->flags & stopped : 0;
+}
+
+/*
+ * What a lost daemon had not read of the ring tells a second time of calls that stand stopped: they were taken from what
+ * the kernel keeps of them. Acted upon twice, the second time would meet the process at something else.
+ */
+static bool was_taken(const struct engine *engine, const struct record *record)
+{
+	const struct actor *actor = &((const struct record_op *)record)->actor;
+
+	if (record->time > engine->taken_until || !stop_flags(record))
+		return false;
+	for (size_t i = 0; i < engine->taken_count; i++)
+		if (engine->taken[i].tid == actor->tid && engine->taken[i].pid == actor->process.pid &&
+		    record->time <= engine->taken[i].until)
+			return true;
+	return false;
+}
+
 /* One record of what waits; false where nothing does. */
 static bool take_record(struct engine *engine)
 {
@@ -858,7 +893,8 @@ static bool take_record(struct engine *engine)
 	if (!batch)
 		return false;
 	record = (const struct record *)(batch->data + engine->waiting_at);
-	feed(engine, record, record->size);
+	if (!was_taken(engine, record))
+		feed(engine, record, record->size);
 	engine->waiting_at += (record->size + 7) & ~(size_t)7;
 	if (engine->waiting_at < batch->length)
 		return true;
@@ -1114,14 +1150,17 @@ static int found_running(const struct snapshot_process *process, uint64_t time, 
 	return feed(engine, record.data, record.length);
 }
 
-/* The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now. */
+/*
+ * The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now, and
+ * whether the process that began it lives or, of a cgroup's session, there was none.
+ */
 static int found_member(const struct snapshot_process *process, uint64_t time, void *userdata)
 {
 	struct engine *engine = userdata;
 	char workspace[WORKSPACE_BYTES + 1];
 	struct session_setup setup = {.workspace = workspace};
 
-	if (process->flags & EXEC_NEW_SESSION &&
+	if (!sessions_find(pipeline_sessions(engine->pipeline), &process->session) &&
 	    !guard_session_workspace(engine->guard, &process->session, workspace)) {
 		journal_put_session(engine->journal, &process->session, &setup, 0, time);
 		sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
@@ -1653,10 +1692,18 @@ static int open_pipeline(struct engine *engine)
 			    &engine->pipeline);
 }
 
+/* Noted before it is acted upon: what comes of the process from then on is another call. */
 static int take_one_held(const void *record, size_t size, void *userdata)
 {
+	const struct actor *actor = &((const struct record_op *)record)->actor;
 	struct engine *engine = userdata;
+	struct taken_call *grown = reallocarray(engine->taken, engine->taken_count + 1, sizeof(*grown));
 
+	if (!grown)
+		return -ENOMEM;
+	engine->taken = grown;
+	engine->taken_until = now_ns(CLOCK_BOOTTIME);
+	grown[engine->taken_count++] = (struct taken_call){actor->process.pid, actor->tid, engine->taken_until};
 	feed(engine, record, size);
 	return 0;
 }
@@ -1686,7 +1733,8 @@ static void take_members_and_held(struct engine *engine)
 	if (adopt_members(engine->guard, &sink))
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
-	guard_for_each_held(engine->guard, take_one_held, engine);
+	if (guard_for_each_held(engine->guard, take_one_held, engine))
+		log_warning("out of memory: processes that were held may stand stopped");
 	if (guard_for_each_inspecting(engine->guard, let_go_inspected, engine))
 		log_warning("out of memory: processes that mapped something new may stand stopped");
 	sinks_flush(engine->options.sinks);
@@ -1862,6 +1910,7 @@ void engine_free(struct engine *engine)
 		engine->waiting = batch->next;
 		free(batch);
 	}
+	free(engine->taken);
 	let_go_all_inspected(engine);
 	/* What waits for a pod goes on with a guard that goes; another daemon takes over what waits at one that stays. */
 	if (engine->unresolved && engine->guard && !guard_keeps(engine->guard))
