@@ -484,8 +484,7 @@ static void run_heavy(struct live *live)
 		hogs[core] = start_hog();
 	for (int round = 0; round < ROUNDS; round++) {
 		const char *dir = path_of(live, text("many%d", round));
-		struct outcome outcome =
-			run(live->reprieve, "run", "--socket", daemon.socket, "--", "rm", "-rf", dir);
+		struct outcome outcome = run(live->reprieve, "run", "--socket", daemon.socket, "--", "rm", "-rf", dir);
 
 		check(!outcome.status, "rm: %s", outcome.output);
 	}
