@@ -11,8 +11,17 @@
 #define O_APPEND 02000
 #define O_TRUNC 01000
 #define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
-#define SYS_FALLOCATE 285
-#define SYS_FALLOCATE_32 324
+#define SYS_WRITE 1
+#define SYS_WRITEV 20
+#define SYS_SENDFILE 40
+#define SYS_SPLICE 275
+#define SYS_COPY_FILE_RANGE 326
+#define SYS_WRITE_32 4
+#define SYS_WRITEV_32 146
+#define SYS_SENDFILE_32 187
+#define SYS_SENDFILE64_32 239
+#define SYS_SPLICE_32 313
+#define SYS_COPY_FILE_RANGE_32 377
 #define SYS_TRUNCATE 76
 #define SYS_FTRUNCATE 77
 #define SYS_TRUNCATE_32 92
@@ -317,9 +326,9 @@ static __always_inline __u64 truncate_length(void)
 	struct pt_regs *regs;
 	__u64 number;
 
-	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
-		return 0;
 	regs = regs_of_current();
+	if (!in_system_call(regs))
+		return 0;
 	number = BPF_CORE_READ(regs, orig_ax);
 	if (!(BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
 		return number == SYS_TRUNCATE || number == SYS_FTRUNCATE ? BPF_CORE_READ(regs, si) : 0;
@@ -389,14 +398,13 @@ static __always_inline int guard_written(bool whole, const struct file *file, __
 	address = number_of(scratch, file);
 	ino = scratch->rec.op.target.ino;
 	hook_name(whole, slot, NAME_FIRST, dentry, BPF_CORE_READ(file, f_path.mnt));
-	/* The result of an open is that of no loss yet. */
-	act = STEP(whole, STEP_END, slot, hook != HOOK_FILE_OPEN, dentry, 0);
+	/* The result of an open is that of no loss yet, and a write's is not learned. */
+	act = STEP(whole, STEP_END, slot, hook == HOOK_FILE_PERMISSION && argument, dentry, 0);
 	if (!act)
 		opened_add(address, ino);
 	return answer_of_act(act);
 }
 
-/* A write that begins behind the end loses nothing: output that was redirected to a file goes on there. */
 static __always_inline bool has_content(const struct file *file, const struct inode *inode)
 {
 	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_nlink && inode->i_size && !(file->f_flags & O_APPEND);
@@ -430,16 +438,70 @@ static __always_inline int guard_open(bool whole, const struct file *file)
 
 GUARD(file_open, "file_open", 1, guard_open(whole, (struct file *)ctx[0]))
 
-/* vfs_fallocate asks for permission to write, and is told apart by its system call. */
-static __always_inline __u64 fallocate_mode(void)
+/*
+ * What a thread's fallocate is to do, noted as it begins: it asks the hook for permission as a write does, and may come
+ * by its system call, by an ioctl (FS_IOC_UNRESVSP) or through io_uring.
+ */
+struct fallocating {
+	__u64 file;
+	__u64 mode;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64); /* thread */
+	__type(value, struct fallocating);
+} fallocates SEC(".maps");
+
+SEC("fentry/vfs_fallocate")
+int BPF_PROG(fallocate_begins, struct file *file, int mode)
+{
+	__u64 key = bpf_get_current_pid_tgid();
+	struct fallocating own = {.mode = (__u32)mode};
+
+	if (!(mode & FALLOC_DESTROYS) || !may_be_judged())
+		return 0;
+	own.file = address_of(file);
+	bpf_map_update_elem(&fallocates, &key, &own, BPF_ANY);
+	return 0;
+}
+
+/* The mode of the fallocate that asks for this file; 0: it is a write. */
+static __always_inline __u64 fallocate_mode(__u64 file)
+{
+	__u64 key = bpf_get_current_pid_tgid(), mode;
+	struct fallocating *own = bpf_map_lookup_elem(&fallocates, &key);
+
+	if (!own || own->file != file)
+		return 0;
+	mode = own->mode;
+	bpf_map_delete_elem(&fallocates, &key);
+	return mode;
+}
+
+/*
+ * Does the write under way begin where its file stands? All others name a place of their own (pwrite, io_uring, a splice
+ * with an offset), of which the hook is not told.
+ */
+static __always_inline bool writes_where_it_stands(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = regs_of_current();
-	__u64 number = BPF_CORE_READ(regs, orig_ax);
+	__u64 number;
 
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
-		return number == SYS_FALLOCATE_32 ? BPF_CORE_READ(regs, cx) : 0;
-	return number == SYS_FALLOCATE ? BPF_CORE_READ(regs, si) : 0;
+	if (!in_system_call(regs))
+		return false;
+	number = BPF_CORE_READ(regs, orig_ax);
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		if (number == SYS_SPLICE_32 || number == SYS_COPY_FILE_RANGE_32)
+			return !(__u32)BPF_CORE_READ(regs, si);
+		return number == SYS_WRITE_32 || number == SYS_WRITEV_32 || number == SYS_SENDFILE_32 ||
+		       number == SYS_SENDFILE64_32;
+	}
+	if (number == SYS_SPLICE || number == SYS_COPY_FILE_RANGE)
+		return !BPF_CORE_READ(regs, r10);
+	return number == SYS_WRITE || number == SYS_WRITEV || number == SYS_SENDFILE;
 }
 
 static __always_inline int guard_write(bool whole, const struct file *file, int mask)
@@ -449,13 +511,14 @@ static __always_inline int guard_write(bool whole, const struct file *file, int 
 
 	if (mask != MAY_WRITE || !hook_is_member(whole))
 		return 0;
-	mode = fallocate_mode();
-	if (mode & FALLOC_DESTROYS)
+	address = address_of(file);
+	mode = fallocate_mode(address);
+	if (mode)
 		return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
 	inode = file->f_inode;
-	if (!has_content(file, inode) || file->f_pos >= inode->i_size)
+	/* A write behind the end loses nothing: output that was redirected to a file goes on there. */
+	if (!has_content(file, inode) || (file->f_pos >= inode->i_size && writes_where_it_stands()))
 		return 0;
-	address = address_of(file);
 	ino = bpf_map_lookup_elem(&opened, &address);
 	if (ino && *ino == inode->i_ino)
 		return 0;
