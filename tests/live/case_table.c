@@ -440,6 +440,12 @@ static struct combination *combination_at(struct table *table, const char *path)
 	return NULL;
 }
 
+static json_t *events_of_table(struct table *table)
+{
+	flush(table->live, &table->daemon);
+	return events_of_file(table->daemon.events, table->events_from);
+}
+
 /* A question of this session: nothing of what it is about is lost yet, and it is answered as its directory says. */
 static void meet(struct table *table, json_t *hold)
 {
@@ -454,7 +460,8 @@ static void meet(struct table *table, json_t *hold)
 	if (!answer || strcmp(member_text(hold, "state"), "open"))
 		return;
 	if (!one->answered)
-		check(all_in(table, one, &whole), "%s: not whole while it is held", name_of(table, one));
+		check(all_in(table, one, &whole), "%s: not whole while it is held: %s; told: %s", name_of(table, one),
+		      dump(hold), dump(ops_at(events_of_table(table), text("%s/", one->dir))));
 	outcome = run(table->live->reprieve, answer, "--socket", table->daemon.socket, text("%lld", number));
 	check(!outcome.status, "%s: %s: exit status %d: %s", name_of(table, one), answer, outcome.status,
 	      outcome.output);
@@ -556,12 +563,6 @@ static void check_told(const struct table *table, const struct combination *one,
 	}
 	check(told || one->reach == MISSES, "%s: nothing is told", name_of(table, one));
 	json_decref(ops);
-}
-
-static json_t *events_of_table(struct table *table)
-{
-	flush(table->live, &table->daemon);
-	return events_of_file(table->daemon.events, table->events_from);
 }
 
 /* Where even what is allowed cannot be done, this file system or kernel has no such call. */
