@@ -10,9 +10,29 @@
 #define FMODE_WRITE 2
 #define O_APPEND 02000
 #define O_TRUNC 01000
-#define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
+#define FALLOC_PUNCH_HOLE 0x02
+#define FALLOC_COLLAPSE_RANGE 0x08
+#define FALLOC_ZERO_RANGE 0x10
+#define FALLOC_DESTROYS (FALLOC_PUNCH_HOLE | FALLOC_COLLAPSE_RANGE | FALLOC_ZERO_RANGE)
+#define FS_IOC_UNRESVSP_16 0x5829 /* include/linux/falloc.h: 'X' and 41, 43, 57 */
+#define FS_IOC_UNRESVSP64_16 0x582b
+#define FS_IOC_ZERO_RANGE_16 0x5839
+#define IORING_OP_FALLOCATE 17
+#define SYS_IOCTL 16
+#define SYS_IOCTL_32 54
 #define SYS_FALLOCATE 285
 #define SYS_FALLOCATE_32 324
+#define SYS_WRITE 1
+#define SYS_WRITEV 20
+#define SYS_SENDFILE 40
+#define SYS_SPLICE 275
+#define SYS_COPY_FILE_RANGE 326
+#define SYS_WRITE_32 4
+#define SYS_WRITEV_32 146
+#define SYS_SENDFILE_32 187
+#define SYS_SENDFILE64_32 239
+#define SYS_SPLICE_32 313
+#define SYS_COPY_FILE_RANGE_32 377
 #define SYS_TRUNCATE 76
 #define SYS_FTRUNCATE 77
 #define SYS_TRUNCATE_32 92
@@ -328,9 +348,9 @@ static __always_inline __u64 truncate_length(void)
 	struct pt_regs *regs;
 	__u64 number;
 
-	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
-		return 0;
 	regs = regs_of_current();
+	if (!in_system_call(regs))
+		return 0;
 	number = BPF_CORE_READ(regs, orig_ax);
 	if (!(BPF_CORE_READ(task, thread_info.status) & TS_COMPAT))
 		return number == SYS_TRUNCATE || number == SYS_FTRUNCATE ? BPF_CORE_READ(regs, si) : 0;
@@ -400,14 +420,13 @@ static __always_inline int guard_written(bool whole, const struct file *file, __
 	address = number_of(scratch, file);
 	ino = scratch->rec.op.target.ino;
 	hook_name(whole, slot, NAME_FIRST, dentry, BPF_CORE_READ(file, f_path.mnt));
-	/* The result of an open is that of no loss yet. */
-	act = STEP(whole, STEP_END, slot, hook != HOOK_FILE_OPEN, dentry, 0);
+	/* The result of an open is that of no loss yet, and a write's is not learned. */
+	act = STEP(whole, STEP_END, slot, hook == HOOK_FILE_PERMISSION && argument, dentry, 0);
 	if (!act)
 		opened_add(address, ino);
 	return answer_of_act(act);
 }
 
-/* A write that begins behind the end loses nothing: output that was redirected to a file goes on there. */
 static __always_inline bool has_content(const struct file *file, const struct inode *inode)
 {
 	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_nlink && inode->i_size && !(file->f_flags & O_APPEND);
@@ -441,16 +460,94 @@ static __always_inline int guard_open(bool whole, const struct file *file)
 
 GUARD(file_open, "file_open", 1, guard_open(whole, (struct file *)ctx[0]))
 
-/* vfs_fallocate asks for permission to write, and is told apart by its system call. */
+/* Before commit e32cf5dfbe22 (5.17), which gave it to all kernel threads. */
+struct task_struct___io_worker {
+	void *pf_io_worker;
+} __attribute__((preserve_access_index));
+
+/* What io_uring keeps for an io worker; NULL where this kernel has none of these. */
+static __always_inline struct io_worker *io_worker_of(struct task_struct *task)
+{
+	struct task_struct___io_worker *older = (void *)task;
+
+	if (bpf_core_field_exists(task->worker_private))
+		return BPF_CORE_READ(task, worker_private);
+	if (bpf_core_field_exists(older->pf_io_worker))
+		return BPF_CORE_READ(older, pf_io_worker);
+	return NULL;
+}
+
+/* The mode of the fallocate that an io worker is at: io_uring leaves every one to them. 0: it is at something else. */
+static __always_inline __u64 fallocate_mode_of_worker(struct task_struct *task)
+{
+	struct io_worker *worker = io_worker_of(task);
+	struct io_wq_work *work = BPF_CORE_READ(worker, cur_work);
+	struct io_kiocb *request = (void *)((char *)work - bpf_core_field_offset(struct io_kiocb, work));
+
+	if (!work || BPF_CORE_READ(request, opcode) != IORING_OP_FALLOCATE)
+		return 0;
+	return (__u32)BPF_CORE_READ((struct io_sync *)request, mode);
+}
+
+/* A destructive mode where an ioctl (fs/ioctl.c, ioctl_preallocate) is one that ends in vfs_fallocate. */
+static __always_inline __u64 fallocate_mode_of_ioctl(__u64 command)
+{
+	switch (command & 0xffff) { /* type and number: the size is another one for 32-bit programs */
+	case FS_IOC_UNRESVSP_16:
+	case FS_IOC_UNRESVSP64_16:
+		return FALLOC_PUNCH_HOLE;
+	case FS_IOC_ZERO_RANGE_16:
+		return FALLOC_ZERO_RANGE;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * The mode of the fallocate that asks for permission, which it does as a write does; 0: it is a write. Not noted by a
+ * program at vfs_fallocate: such a one is passed by while another task is preempted in it.
+ */
 static __always_inline __u64 fallocate_mode(void)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct pt_regs *regs = regs_of_current();
-	__u64 number = BPF_CORE_READ(regs, orig_ax);
+	__u64 number;
 
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+		return fallocate_mode_of_worker(task);
+	number = BPF_CORE_READ(regs, orig_ax);
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		if (number == SYS_IOCTL_32)
+			return fallocate_mode_of_ioctl(BPF_CORE_READ(regs, cx));
 		return number == SYS_FALLOCATE_32 ? BPF_CORE_READ(regs, cx) : 0;
+	}
+	if (number == SYS_IOCTL)
+		return fallocate_mode_of_ioctl(BPF_CORE_READ(regs, si));
 	return number == SYS_FALLOCATE ? BPF_CORE_READ(regs, si) : 0;
+}
+
+/*
+ * Does the write under way begin where its file stands? All others name a place of their own (pwrite, io_uring, a splice
+ * with an offset), of which the hook is not told.
+ */
+static __always_inline bool writes_where_it_stands(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = regs_of_current();
+	__u64 number;
+
+	if (!in_system_call(regs))
+		return false;
+	number = BPF_CORE_READ(regs, orig_ax);
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		if (number == SYS_SPLICE_32 || number == SYS_COPY_FILE_RANGE_32)
+			return !(__u32)BPF_CORE_READ(regs, si);
+		return number == SYS_WRITE_32 || number == SYS_WRITEV_32 || number == SYS_SENDFILE_32 ||
+		       number == SYS_SENDFILE64_32;
+	}
+	if (number == SYS_SPLICE || number == SYS_COPY_FILE_RANGE)
+		return !BPF_CORE_READ(regs, r10);
+	return number == SYS_WRITE || number == SYS_WRITEV || number == SYS_SENDFILE;
 }
 
 static __always_inline int guard_write(bool whole, const struct file *file, int mask)
@@ -460,13 +557,14 @@ static __always_inline int guard_write(bool whole, const struct file *file, int 
 
 	if (mask != MAY_WRITE || !hook_may_be_member(whole))
 		return 0;
+	address = address_of(file);
 	mode = fallocate_mode();
 	if (mode & FALLOC_DESTROYS)
 		return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
 	inode = file->f_inode;
-	if (!has_content(file, inode) || file->f_pos >= inode->i_size)
+	/* A write behind the end loses nothing: output that was redirected to a file goes on there. */
+	if (!has_content(file, inode) || (file->f_pos >= inode->i_size && writes_where_it_stands()))
 		return 0;
-	address = address_of(file);
 	ino = bpf_map_lookup_elem(&opened, &address);
 	if (ino && *ino == inode->i_ino)
 		return 0;

@@ -97,11 +97,9 @@ static __always_inline bool is_traced(void)
  */
 static __always_inline bool can_hold(void)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__s64 number = BPF_CORE_READ(regs_of_current(), orig_ax);
+	struct pt_regs *regs = regs_of_current();
 
-	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && !is_traced() && number >= 0 &&
-	       (number & ~X32_BIT) != SYS_IO_URING_ENTER;
+	return in_system_call(regs) && !is_traced() && (BPF_CORE_READ(regs, orig_ax) & ~X32_BIT) != SYS_IO_URING_ENTER;
 }
 
 /* Was this very call held before, and is back? */

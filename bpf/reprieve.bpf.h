@@ -27,6 +27,7 @@
 #define SLOT_NONE 0xffffffff
 
 #define EPERM 1
+#define ENOSYS 38
 #define ERESTARTNOINTR 513 /* include/linux/errno.h: the system call runs again, whatever its handlers' SA_RESTART */
 #define SIGKILL 9
 #define SIGCONT 18
@@ -370,6 +371,18 @@ static __always_inline struct pt_regs *regs_of_current(void)
 	/* Before 5.15 nothing lies between them and the end of the stack (TOP_OF_KERNEL_STACK_PADDING is 0). */
 	stack = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), stack);
 	return (struct pt_regs *)(stack + KERNEL_STACK_BYTES - bpf_core_type_size(struct pt_regs));
+}
+
+/*
+ * Are these the registers of a call that is under way? An io worker has those of whatever made it, and what io_uring left
+ * for later runs at the end of any call, whose result they then hold; until then it is -ENOSYS (arch/x86/entry).
+ */
+static __always_inline bool in_system_call(struct pt_regs *regs)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return !(BPF_CORE_READ(task, flags) & PF_IO_WORKER) && (__s64)BPF_CORE_READ(regs, orig_ax) >= 0 &&
+	       (__s64)BPF_CORE_READ(regs, ax) == -ENOSYS;
 }
 
 /* The entry of the process that a task belongs to, be it a member of a session or in a pod that is not known yet. */

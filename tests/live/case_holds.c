@@ -627,8 +627,9 @@ static void run_self_approval(struct live *live)
 	check(strstr(outcome.output, "no process of a session decides on holds"), "approve was answered: %s",
 	      outcome.output);
 	check(strstr(outcome.output, "\"ok\":false"), "the orphan was answered: %s", outcome.output);
-	check(json_array_size(events_of_kind(live, "review", "refused", "it belongs to a session")) >= 1,
-	      "the attempt is not told: %s", dump(events_of_kind(live, "review", NULL, NULL)));
+	check(json_array_size(events_of_kind(live, "review", "refused", "it belongs to a session")) >= 1 &&
+		      json_array_size(events_of_kind(live, "review", "refused", "the asking process has ended")) == 1,
+	      "an attempt is not told of: %s", dump(events_of_kind(live, "review", NULL, NULL)));
 }
 
 static void run_no_such(struct live *live)

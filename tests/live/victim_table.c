@@ -10,15 +10,27 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define BLOCK 4096
 #define EXCHANGE 2 /* RENAME_EXCHANGE, which older headers keep to the kernel's own */
 #define PLACES_MAX 8
+
+/* As in the kernel's include/linux/falloc.h, which programs have from their file system's headers. */
+struct space_resv {
+	int16_t l_type, l_whence;
+	int64_t l_start, l_len;
+	int32_t l_sysid;
+	uint32_t l_pid;
+	int32_t l_pad[4];
+};
+#define FS_IOC_UNRESVSP64 _IOW('X', 43, struct space_resv)
 
 struct place {
 	char dir[4096];
@@ -42,6 +54,28 @@ static int write_device(const struct place *place)
 	int fd = open(place->device, O_WRONLY);
 
 	return write_at(fd, place->offset) || fsync(fd);
+}
+
+/* At the beginning, while the descriptor stands behind the end. */
+static int write_behind(const struct place *place)
+{
+	return lseek(place->descriptor, 0, SEEK_END) < 0 || write_at(place->descriptor, 0);
+}
+
+/* Appending alone loses nothing. */
+static int punch_appended(const struct place *place)
+{
+	int fd = open(place->f, O_WRONLY | O_APPEND);
+
+	return fd < 0 || fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK);
+}
+
+static int punch_by_ioctl(const struct place *place)
+{
+	struct space_resv block = {.l_whence = SEEK_SET, .l_start = 0, .l_len = BLOCK};
+	int fd = open(place->f, O_WRONLY | O_APPEND);
+
+	return fd < 0 || ioctl(fd, FS_IOC_UNRESVSP64, &block);
 }
 
 static int write_mapped(const struct place *place)
@@ -91,6 +125,12 @@ static int perform(const struct place *place)
 		return ftruncate(place->descriptor, 1);
 	if (is("punch"))
 		return fallocate(place->descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, BLOCK);
+	if (is("write-behind"))
+		return write_behind(place);
+	if (is("punch-appended"))
+		return punch_appended(place);
+	if (is("punch-ioctl"))
+		return punch_by_ioctl(place);
 	if (is("mmap"))
 		return write_mapped(place);
 	if (is("rawwrite"))
