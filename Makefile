@@ -4,6 +4,7 @@
 #   make demo       install what is missing, build, run the main job on this kernel (root)
 #   make test       install what is missing, run every test (root)
 #   make test-apiserver      the manifests and Hold objects against a real kube-apiserver, built once (root)
+#   make test-pods           the watch of pods, 10,000 random steps against a model; tests/run does 3,000
 #   make test-containers-vm  containerd, runc, crun, docker and podman in a virtual machine with systemd (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
@@ -116,6 +117,11 @@ test-apiserver:
 	$(Q)tools/kube fetch
 	$(Q)$(MAKE) all $(B)/tests/live/watch_pods
 	$(Q)/usr/bin/python3 tests/kubernetes/test_apiserver.py --reprieve $(B)/reprieve
+
+test-pods:
+	$(Q)tools/setup test
+	$(Q)$(MAKE) programs
+	$(Q)/usr/bin/python3 tests/live/test_pods.py --steps 10000
 
 test-containers-vm:
 	$(Q)tools/setup containers

@@ -628,15 +628,20 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 	scratch->pending.fixed = sizeof(*rec);
 }
 
-/* The cgroup that whoever waits for its pod began in, in the place of a session. */
-static __always_inline void awaiting_fill(struct scratch *scratch)
+/*
+ * The cgroup that whoever waits for its pod began in, in the place of a session. On a stack of its own: since the one who
+ * judges has none to spare before 5.13.
+ */
+__noinline int awaiting_fill(__u32 slot)
 {
-	struct task_entry *entry = scratch->unresolved ? task_entry_current_any() : NULL;
+	struct scratch *scratch = scratch_of(slot);
+	struct task_entry *entry = scratch && scratch->unresolved ? task_entry_current_any() : NULL;
 
 	if (!entry)
-		return;
+		return 0;
 	scratch->rec.op.actor.session = entry->session;
 	scratch->rec.op.exec_id = exec_id_current();
+	return 0;
 }
 
 /* Verdicts on execs under way, by thread: taken before the point of no return, on the lsm tier. */
@@ -673,7 +678,7 @@ __noinline int exec_judge_whole(__u32 slot, __u32 old_pid)
 	scratch->counted = none;
 	scratch->rec.head.kind = RECORD_OP;
 	actor_fill(slot);
-	awaiting_fill(scratch);
+	awaiting_fill(slot);
 	scratch->rec.op.op = OP_EXEC;
 	scratch->rec.op.agent = agent;
 	scratch->rec.op.path = exe;
