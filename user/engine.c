@@ -11,6 +11,7 @@
 #include "degraded.h"
 #include "freezer.h"
 #include "journal_entries.h"
+#include "judge.h"
 #include "kube_holds.h"
 #include "kube_policies.h"
 #include "libc.h"
@@ -34,6 +35,12 @@
 #define RECORDS_BETWEEN_LOOKS 64
 #define CLOCK_DRIFT_NS 100000 /* by which the clocks may be apart before events are told by another offset */
 
+/* A call that stood stopped before this daemon came, and what was known of it when that was taken over. */
+struct taken_call {
+	uint32_t pid, tid;
+	uint64_t until; /* nanoseconds since boot */
+};
+
 struct engine {
 	struct engine_options options;
 	struct kernel_facts facts;
@@ -55,6 +62,9 @@ struct engine {
 	sd_event_source *begin, *ready, *more, *tick, *deadline;
 	struct record_batch *waiting; /* taken from the source, oldest first */
 	size_t waiting_at; /* bytes of the first that are done */
+	struct taken_call *taken;
+	size_t taken_count;
+	uint64_t taken_until; /* the latest of theirs */
 	struct degraded degraded;
 	struct journal *journal; /* NULL: none is kept */
 	bool journal_urgent; /* something since the last push should be on disk at once */
@@ -75,6 +85,7 @@ static struct clock current_clock(void)
 }
 
 static int take_unresolved(struct engine *engine, const void *record, size_t size);
+static int adopt(struct engine *engine);
 
 /* Of a process that is in no session, and waits for its pod to be known: nothing that is judged, kept or told of. */
 static bool is_unresolved(const void *record, size_t size)
@@ -292,30 +303,115 @@ static bool hook_is_known(const char *uid, void *userdata)
 	return engine->started && (!engine->pods || pod_agents_knows(engine->pods, uid));
 }
 
+/* Its agent by now; 0: of none, or not known still. It is a member then, and its session told of. */
+static uint32_t agent_of_awaited(struct engine *engine, const struct actor *actor)
+{
+	_cleanup_free_ char *path = NULL;
+	struct process_id process;
+	struct session_id session;
+	uint32_t agent;
+
+	if (!engine->pods || cgroup_path_by_id(actor->session.start, &path))
+		return 0;
+	agent = pod_agents_of_cgroup(engine->pods, path);
+	if (!agent || agent & CGROUP_UNRESOLVED)
+		return 0;
+	if ((guard_find_task(engine->guard, actor->process.pid, &process, &session) && adopt(engine)) ||
+	    guard_find_task(engine->guard, actor->process.pid, &process, &session) ||
+	    process.start != actor->process.start)
+		return 0;
+	return agent;
+}
+
+/* The record of a program that waited, as the kernel would have told of it, had the pod been known. */
+static int judge_awaited(struct engine *engine, const struct event *event, uint32_t agent,
+			 struct record_op **ret_record)
+{
+	const struct policy *policy = pipeline_policy(engine->pipeline);
+	_cleanup_free_ struct record_op *record = malloc(event->head.size);
+	struct process_id process;
+	struct decision decision;
+	struct event judged;
+
+	if (!record)
+		return -ENOMEM;
+	memcpy(record, event->bytes, event->head.size);
+	if (guard_find_task(engine->guard, record->actor.process.pid, &process, &record->actor.session))
+		return -ESRCH;
+	record->agent = agent;
+	record->head.generation = engine->generation;
+	record->flags &= ~(OP_UNRESOLVED | OP_HELD | OP_UNCERTAIN);
+	record->args_rules = judge_args(policy, event_text(event, record->args));
+	if (event_decode(record, record->head.size, &judged, NULL))
+		return -EBADMSG;
+	decision = judge_op(policy, &judged, NULL);
+	record->verdict = decision.verdict;
+	record->rule = decision.rule;
+	record->flags |= decision.uncertain ? OP_UNCERTAIN : 0;
+	record->rule_key = decision.rule < RULES_MAX ? policy_image(policy)->rules.name_key[decision.rule] : 0;
+	*ret_record = take_pointer(record);
+	return 0;
+}
+
+/* A program cannot be started once more: what it waits for is judged here, and carried out as the kernel would. */
+static int go_on_exec(struct engine *engine, const struct event *event)
+{
+	_cleanup_free_ struct record_op *record = NULL;
+	const struct actor *actor = event_actor(event);
+	uint32_t agent = agent_of_awaited(engine, actor);
+	int error = agent ? judge_awaited(engine, event, agent, &record) : 0;
+
+	if (error && error != -ESRCH)
+		log_warning("process %u goes on unjudged with the program that its pod was not known at: %s",
+			    actor->process.pid, strerror(-error));
+	if (record && record->verdict >= VERDICT_HOLD && !engine->options.observe) {
+		record->flags |= record->verdict == VERDICT_HOLD ? OP_HELD : OP_ACTED;
+		error = guard_replace_held(engine->guard, &event->op, record);
+		/* Somebody let it go on, and it is at something else. */
+		if (error)
+			return error == -ENOENT ? -ESRCH : act_kill(actor, engine);
+	}
+	if (!record || !(record->flags & OP_HELD))
+		guard_drop_held(engine->guard, actor);
+	if (record && record->flags & OP_ACTED)
+		error = act_kill(actor, engine);
+	else if (!record || !(record->flags & OP_HELD))
+		error = act_resume(actor, engine);
+	if (record && record->rule != RULE_DEFAULT)
+		feed(engine, record, record->head.size);
+	return error;
+}
+
 /*
  * The call comes once more, from the start: on the lsm tier the system call, on the uprobe tier the function. One that
  * cannot be brought to that goes on as it is.
  */
-static void hook_go_on(const struct event *event, void *userdata)
+static int go_on(struct engine *engine, const struct event *event)
 {
-	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
 	struct call_hooks hooks = call_hooks(engine);
-	int error = 0;
+	int error;
 
+	if (event->head.kind == RECORD_OP && event->op.op == OP_EXEC && event->op.tier != TIER_LSM)
+		return go_on_exec(engine, event);
 	guard_forget_call(engine->guard, actor);
-	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM) {
-		error = act_resume(actor, engine);
-	} else {
-		guard_set_traced(engine->guard, actor->process.pid);
-		error = restart_call(event, &hooks);
-		guard_set_traced(engine->guard, 0);
-		if (error && error != -ESRCH) {
-			log_warning("process %u goes on unjudged with the call that its pod was not known at: %s",
-				    actor->process.pid, strerror(-error));
-			error = act_resume(actor, engine);
-		}
-	}
+	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM)
+		return act_resume(actor, engine);
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = restart_call(event, &hooks);
+	guard_set_traced(engine->guard, 0);
+	if (!error || error == -ESRCH)
+		return error;
+	log_warning("process %u goes on unjudged with the call that its pod was not known at: %s", actor->process.pid,
+		    strerror(-error));
+	return act_resume(actor, engine);
+}
+
+static void hook_go_on(const struct event *event, void *userdata)
+{
+	const struct actor *actor = event_actor(event);
+	int error = go_on(userdata, event);
+
 	if (error && error != -ESRCH)
 		log_warning("process %u, whose pod was not known, cannot be let go on: %s", actor->process.pid,
 			    strerror(-error));
@@ -762,6 +858,32 @@ static void take_batches(struct engine *engine)
 	*end = source_ring_take(engine->source);
 }
 
+static uint32_t stop_flags(const struct record *record)
+{
+	uint32_t stopped = OP_HELD | OP_CONSULT;
+
+	if (record->kind == RECORD_OP)
+		return ((const struct record_op *)record)->flags & stopped;
+	return record->kind == RECORD_SQL ? ((const struct record_sql *)record)->flags & stopped : 0;
+}
+
+/*
+ * What a lost daemon had not read of the ring tells a second time of calls that stand stopped: they were taken from what
+ * the kernel keeps of them. Acted upon twice, the second time would meet the process at something else.
+ */
+static bool was_taken(const struct engine *engine, const struct record *record)
+{
+	const struct actor *actor = &((const struct record_op *)record)->actor;
+
+	if (record->time > engine->taken_until || !stop_flags(record))
+		return false;
+	for (size_t i = 0; i < engine->taken_count; i++)
+		if (engine->taken[i].tid == actor->tid && engine->taken[i].pid == actor->process.pid &&
+		    record->time <= engine->taken[i].until)
+			return true;
+	return false;
+}
+
 /* One record of what waits; false where nothing does. */
 static bool take_record(struct engine *engine)
 {
@@ -771,7 +893,8 @@ static bool take_record(struct engine *engine)
 	if (!batch)
 		return false;
 	record = (const struct record *)(batch->data + engine->waiting_at);
-	feed(engine, record, record->size);
+	if (!was_taken(engine, record))
+		feed(engine, record, record->size);
 	engine->waiting_at += (record->size + 7) & ~(size_t)7;
 	if (engine->waiting_at < batch->length)
 		return true;
@@ -1027,14 +1150,17 @@ static int found_running(const struct snapshot_process *process, uint64_t time, 
 	return feed(engine, record.data, record.length);
 }
 
-/* The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now. */
+/*
+ * The same of a member from the time of another daemon: its session's workspace is known, wherever it stands now, and
+ * whether the process that began it lives or, of a cgroup's session, there was none.
+ */
 static int found_member(const struct snapshot_process *process, uint64_t time, void *userdata)
 {
 	struct engine *engine = userdata;
 	char workspace[WORKSPACE_BYTES + 1];
 	struct session_setup setup = {.workspace = workspace};
 
-	if (process->flags & EXEC_NEW_SESSION &&
+	if (!sessions_find(pipeline_sessions(engine->pipeline), &process->session) &&
 	    !guard_session_workspace(engine->guard, &process->session, workspace)) {
 		journal_put_session(engine->journal, &process->session, &setup, 0, time);
 		sessions_setup(pipeline_sessions(engine->pipeline), &process->session, &setup);
@@ -1256,7 +1382,11 @@ static int open_pods(struct engine *engine, sd_event *event)
 	if (!engine->api || !engine->facts.cgroup2)
 		return 0;
 	error = pod_agents_new(event, &options, &engine->pods);
-	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		error = pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		pod_agents_begin(engine->pods);
+	return error;
 }
 
 static int object_decide(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,
@@ -1562,10 +1692,18 @@ static int open_pipeline(struct engine *engine)
 			    &engine->pipeline);
 }
 
+/* Noted before it is acted upon: what comes of the process from then on is another call. */
 static int take_one_held(const void *record, size_t size, void *userdata)
 {
+	const struct actor *actor = &((const struct record_op *)record)->actor;
 	struct engine *engine = userdata;
+	struct taken_call *grown = reallocarray(engine->taken, engine->taken_count + 1, sizeof(*grown));
 
+	if (!grown)
+		return -ENOMEM;
+	engine->taken = grown;
+	engine->taken_until = now_ns(CLOCK_BOOTTIME);
+	grown[engine->taken_count++] = (struct taken_call){actor->process.pid, actor->tid, engine->taken_until};
 	feed(engine, record, size);
 	return 0;
 }
@@ -1595,7 +1733,8 @@ static void take_members_and_held(struct engine *engine)
 	if (adopt_members(engine->guard, &sink))
 		log_warning(
 			"not all processes of running sessions could be learned: names and arguments may be missing");
-	guard_for_each_held(engine->guard, take_one_held, engine);
+	if (guard_for_each_held(engine->guard, take_one_held, engine))
+		log_warning("out of memory: processes that were held may stand stopped");
 	if (guard_for_each_inspecting(engine->guard, let_go_inspected, engine))
 		log_warning("out of memory: processes that mapped something new may stand stopped");
 	sinks_flush(engine->options.sinks);
@@ -1775,6 +1914,7 @@ void engine_free(struct engine *engine)
 		engine->waiting = batch->next;
 		free(batch);
 	}
+	free(engine->taken);
 	let_go_all_inspected(engine);
 	/* What waits for a pod goes on with a guard that goes; another daemon takes over what waits at one that stays. */
 	if (engine->unresolved && engine->guard && !guard_keeps(engine->guard))

@@ -10,6 +10,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include "buffer.h"
 #include "maps.h"
 #include "pins.h"
 #include "reprieve.skel.h"
@@ -1198,6 +1199,9 @@ int guard_add_task(struct guard *guard, const struct process_id *process, const 
 	uint32_t pid = process->pid;
 	int error;
 
+	/* In the place of an entry that waits for its pod it is counted already. */
+	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_EXIST))
+		return 0;
 	members_add(guard, pid, 1);
 	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY))
 		return 0;
@@ -1689,6 +1693,27 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
 
+int guard_replace_held(struct guard *guard, const struct record_op *before, const struct record_op *record)
+{
+	const struct bpf_map *map = guard->skel->maps.helds;
+	uint64_t key = (uint64_t)before->actor.process.pid << 32 | before->actor.tid;
+	size_t value_bytes = bpf_map__value_size(map);
+	_cleanup_free_ char *value = malloc(value_bytes);
+	const struct record_op *kept;
+
+	if (!value)
+		return -ENOMEM;
+	if (record->head.size > HELD_RECORD_BYTES)
+		return -EMSGSIZE;
+	kept = (const struct record_op *)(value + value_bytes - HELD_RECORD_BYTES);
+	if (bpf_map__lookup_elem(map, &key, sizeof(key), value, value_bytes, 0) ||
+	    kept->head.kind != before->head.kind || kept->exec_id != before->exec_id ||
+	    kept->actor.process.start != before->actor.process.start)
+		return -ENOENT;
+	memcpy(value + value_bytes - HELD_RECORD_BYTES, record, record->head.size);
+	return bpf_map__update_elem(map, &key, sizeof(key), value, value_bytes, BPF_EXIST) ? -errno : 0;
+}
+
 void guard_forget_call(struct guard *guard, const struct actor *actor)
 {
 	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
@@ -1730,22 +1755,36 @@ bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid)
 	return !bpf_map__lookup_elem(map, &key, sizeof(key), value, bytes, 0) && held_tier(value, bytes) != TIER_LSM;
 }
 
-int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
-			void *userdata)
+/* All calls that are kept, as they stand in the map one behind the other. */
+static int list_held(const struct bpf_map *map, size_t value_bytes, struct buffer *ret_values)
 {
-	size_t value_bytes = bpf_map__value_size(guard->skel->maps.helds);
 	_cleanup_free_ char *value = malloc(value_bytes);
-	const struct record *record;
 	uint64_t key, *before = NULL;
-	int error = 0;
 
 	if (!value)
 		return -ENOMEM;
-	record = (const struct record *)(value + value_bytes - HELD_RECORD_BYTES);
-	while (!error && !bpf_map__get_next_key(guard->skel->maps.helds, before, &key, sizeof(key))) {
+	while (!bpf_map__get_next_key(map, before, &key, sizeof(key))) {
 		before = &key;
-		if (!bpf_map__lookup_elem(guard->skel->maps.helds, &key, sizeof(key), value, value_bytes, 0))
-			error = each(record, record->size, userdata);
+		if (!bpf_map__lookup_elem(map, &key, sizeof(key), value, value_bytes, 0))
+			buffer_add(ret_values, value, value_bytes);
+	}
+	return ret_values->error;
+}
+
+int guard_for_each_held(struct guard *guard, int (*each)(const void *record, size_t size, void *userdata),
+			void *userdata)
+{
+	const struct bpf_map *map = guard->skel->maps.helds;
+	size_t value_bytes = bpf_map__value_size(map);
+	_cleanup_buffer_ struct buffer values = {};
+	/* First all, and then one by one: where `each` takes one out of the map, a walk of the map would begin anew. */
+	int error = list_held(map, value_bytes, &values);
+
+	for (size_t at = 0; !error && at < values.length; at += value_bytes) {
+		const struct record *record =
+			(const struct record *)(values.data + at + value_bytes - HELD_RECORD_BYTES);
+
+		error = each(record, record->size, userdata);
 	}
 	return error;
 }

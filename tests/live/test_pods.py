@@ -83,7 +83,10 @@ class Cluster:
         if self.random.random() < 0.7:
             metadata["labels"] = {"ai-agent": self.random.choice(("true", "false")), "app": "x\u00e9\n"}
         if self.random.random() < 0.2:
-            metadata["annotations"] = {"kubernetes.io/config.hash": "%032x" % self.random.getrandbits(128)}
+            text = "%032x" % self.random.getrandbits(128)
+            metadata["annotations"] = {"kubernetes.io/config.hash": text}
+            if self.random.random() < 0.7:  # what has none is no static pod's, whatever it says
+                metadata["annotations"]["kubernetes.io/config.mirror"] = text
         pod = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {}, "status": {"phase": "Pending"}}
         where = self.random.random()
         if where < 0.75:
@@ -112,7 +115,7 @@ class Cluster:
                           for one in status.get(kind, []) if one.get("containerID")}
             entry = {"namespace": metadata["namespace"], "name": metadata["name"],
                      "labels": metadata.get("labels", {}), "containers": containers, "agent": agent_of(pod),
-                     "hash": metadata.get("annotations", {}).get("kubernetes.io/config.hash")}
+                     "hash": metadata.get("annotations", {}).get("kubernetes.io/config.mirror")}
             wanted[uid] = entry
         return wanted
 
