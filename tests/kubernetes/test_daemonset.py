@@ -116,7 +116,7 @@ class Bench:
 
     def started(self):
         """Until the startup probe says so."""
-        wait_for("the start", lambda: self.probe("startupProbe").returncode == 0 or self.ended(), 240)
+        wait_for("the start", lambda: self.probe("startupProbe").returncode == 0 or self.ended(), 600)
         expect(not self.ended(), "it ended: %s" % self.engine.said()[-600:])
 
     def ended(self):
