@@ -5,7 +5,8 @@
 #   make test       install what is missing, run every test (root)
 #   make test-apiserver      the manifests and Hold objects against a real kube-apiserver, built once (root)
 #   make test-pods           the watch of pods, 10,000 random steps against a model; tests/run does 3,000
-#   make test-containers-vm  containerd, runc, crun, docker and podman in a virtual machine with systemd (root)
+#   make test-containers-vm  containerd, runc, crun, docker and podman in a virtual machine with systemd, agents in them and
+#                       the DaemonSet's container (root)
 #   make check      style and static checks
 #   make bench      what the guard costs, as ratios (root)
 #   make bench-replay  how fast 10 million operations are replayed, and in how much memory
@@ -127,6 +128,9 @@ test-containers-vm:
 	$(Q)tools/setup containers
 	$(Q)$(MAKE) all
 	$(Q)tests/vm/runtimes
+	$(Q)tools/image >/dev/null
+	$(Q)tests/vm/daemonset
+	$(Q)tests/vm/daemonset 6.12+nobpf freeze
 
 programs: all $(UNIT_PROGRAMS) $(DIFF_PROGRAMS) $(LIVE_PROGRAMS) $(REPLAY_PROGRAMS)
 

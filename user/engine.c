@@ -1845,6 +1845,10 @@ static void explain_failure(const struct engine *engine, int error)
 		log_error("root is needed: the kernel lets nobody else load BPF programs. Try again with sudo.");
 	else if (error == -ENOENT && !engine->facts.btf)
 		log_error("this kernel has no BTF (/sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF=y");
+	else if (error == -ENOTSUP && engine->facts.tracepoint.error == EPERM)
+		log_error(
+			"bpf(2) is not permitted here. A container needs CAP_BPF and CAP_PERFMON, and a seccomp profile that "
+			"lets both through, or none");
 	else if (error == -ENOTSUP)
 		log_error("neither LSM programs nor system call tracepoints work on kernel %s: see `reprieve doctor`",
 			  engine->facts.release);

@@ -213,6 +213,4 @@ def image_names(engine):
     """Of all images that the engine has."""
     if isinstance(engine, Containerd):
         return engine.ctr("images", "ls", "--quiet").stdout.split()
-    rows = output(engine.program, "images", "--format", "{{json .}}").stdout.splitlines()
-    return ["%s:%s" % (row.get("Repository") or row.get("repository"), row.get("Tag") or row.get("tag"))
-            for row in map(json.loads, rows)]
+    return output(engine.program, "images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()

@@ -634,7 +634,7 @@ def case_hold_plugin(bench):
             bench.remove(pod.object)
 
 
-def make_hold(bench, name, space="agents-a", **status):
+def put_hold(bench, name, space="agents-a", **status):
     """As a daemon does, without one."""
     path = GROUP + "/namespaces/%s/holds" % space
     bench.admin.create(path, {"apiVersion": "reprieve.dev/v1alpha1", "kind": "Hold", "metadata": {"name": name}})
@@ -644,10 +644,10 @@ def make_hold(bench, name, space="agents-a", **status):
 
 def case_plugin_errors(bench):
     """What fails is told with what to do next, and never for something else."""
-    make_hold(bench, "n-1-open")
-    make_hold(bench, "n-2-twice")
-    make_hold(bench, "n-2-twice", "agents-b")
-    make_hold(bench, "n-3-denied", phase="Denied", decidedBy="kubernetes:carol")
+    put_hold(bench, "n-1-open")
+    put_hold(bench, "n-2-twice")
+    put_hold(bench, "n-2-twice", "agents-b")
+    put_hold(bench, "n-3-denied", phase="Denied", decidedBy="kubernetes:carol")
     with open(bench.admin_config, encoding="utf-8") as file:
         text = file.read().replace(bench.cluster.url, "https://127.0.0.1:1")
     away = os.path.join(bench.scratch, "away")

@@ -32,7 +32,9 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.join(HERE, "..", "..")
 sys.path.insert(0, os.path.join(HERE, "..", "live"))
+sys.path.insert(0, HERE)
 import yaml  # noqa: E402
+import daemonset  # noqa: E402 (from this file's own directory)
 import test_containers  # noqa: E402 (from the directory of the live tests)
 import test_pod_agents  # noqa: E402
 import test_pods  # noqa: E402
@@ -49,9 +51,12 @@ KEPT = 'rules:\n  - {name: kept, op: [delete], path: ["/work/keep/**"], action: 
 class Manifest:
     """What the DaemonSet says of its one container."""
 
-    def __init__(self, path, without=()):
+    def __init__(self, path, without=(), components=()):
         with open(path, encoding="utf-8") as file:
-            self.pod = next(item for item in yaml.safe_load_all(file) if item["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+            whole = next(item for item in yaml.safe_load_all(file) if item["kind"] == "DaemonSet")
+        for component in components:
+            daemonset.patched(whole, component)
+        self.pod = whole["spec"]["template"]["spec"]
         (self.container,) = self.pod["containers"]
         self.security = self.container["securityContext"]
         self.capabilities = ["CAP_" + name for name in self.security["capabilities"]["add"] if name not in without]
@@ -359,8 +364,8 @@ def held(bench):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def case_hold(bench):
-    """A container is stopped before anything is gone, with what is at stake, and goes on after an approval."""
+def start_held(bench):
+    """A container that stands stopped: its pod, the files' directory, and the hold."""
     bench.put_policy(POLICY.replace("rules:\n", KEPT))
     uid = test_pod_agents.new_uid()
     pod = bench.api.create(uid)
@@ -377,17 +382,61 @@ def case_hold(bench):
         time.sleep(0.05)
     expect(holds, "nothing is held, and %s" % ("it is there" if os.path.exists(where) else "all is gone"))
     expect(len(os.listdir(where)) == test_containers.FILES, "%d files are left" % len(os.listdir(where)))
-    stake = holds[0].get("stake") or {}
-    expect(stake.get("files") == test_containers.FILES, "at stake: %s" % stake)
-    done = bench.inside("/usr/bin/reprieve", "approve", str(holds[0]["hold"]))
+    return pod, where, holds[0]
+
+
+def let_go(bench, pod, where, hold):
+    done = bench.inside("/usr/bin/reprieve", "approve", str(hold["hold"]))
     expect(done.returncode == 0, "approve: %s" % done.stdout)
-    for _ in range(100):
+    for _ in range(200):
         if not os.path.exists(where):
             break
         time.sleep(0.05)
     expect(not os.path.exists(where), "it does not go on")
     bench.put_policy(POLICY)
     bench.gone(pod)
+
+
+def case_hold(bench):
+    """A container is stopped before anything is gone, with what is at stake, and goes on after an approval."""
+    pod, where, hold = start_held(bench)
+    stake = hold.get("stake") or {}
+    expect(stake.get("files") == test_containers.FILES, "at stake: %s" % stake)
+    let_go(bench, pod, where, hold)
+
+
+def cgroup_of(pid):
+    with open("/proc/%d/cgroup" % pid, encoding="utf-8") as lines:
+        return next(line.rstrip("\n")[3:] for line in lines if line.startswith("0::"))
+
+
+def case_freeze(bench):
+    """With the component for it what is held by its stop alone is frozen, and a SIGCONT of the agent's own changes nothing."""
+    if {row["op"]: row["tier"] for row in bench.status()["tiers"]}["unlink"] != "uprobe":
+        raise test_containers.Skip("files are held by the hook itself")
+    try:
+        os.readlink("/proc/1/ns/cgroup")
+    except OSError as error:
+        raise test_containers.Skip("this machine lets nobody into its init's cgroup namespace: %s" % error) from None
+    whole = bench.manifest
+    bench.stop_daemon()
+    bench.manifest = Manifest(DAEMONSET, bench.without, ["freeze"])
+    bench.start_daemon()
+    bench.known(bench.agents())
+    pod, where, hold = start_held(bench)
+    pid = hold["process"]["pid"]
+    before = cgroup_of(pid)
+    expect("/reprieve-hold-%d-" % pid in before, "it is in %s, and not frozen: %s" % (before, bench.said()[-300:]))
+    for _ in range(100):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+    expect(len(os.listdir(where)) == test_containers.FILES, "%d files are left" % len(os.listdir(where)))
+    let_go(bench, pod, where, hold)
+    expect(not os.path.exists(cgroup_root() + before), "%s is left" % before)
+    bench.stop_daemon()
+    bench.manifest = whole
+    bench.start_daemon()
+    bench.known(bench.agents())
 
 
 def case_metrics(bench):
@@ -464,7 +513,7 @@ def cases():
             ("first-instruction", lambda bench: test_pod_agents.case_first_instruction(bench, "systemd")),
             ("killed", test_pod_agents.case_killed), ("told-late", test_pod_agents.case_told_late),
             ("unlabelled", test_pod_agents.case_unlabelled), ("reload", case_reload), ("hold", case_hold),
-            ("metrics", case_metrics), ("upgrade", case_upgrade)]
+            ("freeze", case_freeze), ("metrics", case_metrics), ("upgrade", case_upgrade)]
 
 
 def main():
