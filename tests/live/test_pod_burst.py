@@ -57,7 +57,7 @@ def now_ns():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def wait_for(what, done, seconds=60.0):
+def wait_for(what, done, seconds=120.0):
     until = time.monotonic() + seconds
     while not done():
         if time.monotonic() > until:
@@ -317,7 +317,7 @@ class Bench(test_pod_agents.Bench):
 
     # ---- what came of it
 
-    def through(self, boxes, number, seconds=60.0):
+    def through(self, boxes, number, seconds=150.0):
         """All of them have made all calls of a round."""
         def lacking():
             return [box for box in boxes if len(box.calls(number)) < FILES]
