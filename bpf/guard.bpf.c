@@ -578,7 +578,7 @@ __noinline int exec_decide(__u32 slot, __u32 cut, __u32 interpreter)
 	scratch->rec.op.path.length = text;
 	scratch->rec.op.agent = scratch->facts.agent;
 	scratch->facts.op = OP_EXEC;
-	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
+	scratch->facts.unknown = scratch->unresolved ? UNRESOLVED_FACTS : 1 << FAMILY_WORKSPACE;
 	if (!scratch->out_length) {
 		scratch->facts.unknown |= 1 << FAMILY_PATH;
 		scratch->rec.op.flags |= OP_PATH_UNKNOWN;

@@ -568,9 +568,6 @@ static __always_inline void facts_unknown_path(struct scratch *scratch)
 	count(COUNT_PATH_UNKNOWN);
 }
 
-/* What is not known of an operation whose session is not. */
-#define UNRESOLVED_FACTS (1 << FAMILY_AGENT | 1 << FAMILY_WORKSPACE | 1 << FAMILY_RATE)
-
 /* Facts that the record's flags hold: told once, so that userspace can take the same decision from the record. */
 static __always_inline void facts_complete(struct scratch *scratch)
 {

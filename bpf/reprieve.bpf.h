@@ -231,6 +231,9 @@ enum act {
 	ACT_HOLD_AGAIN = 3, /* the same, told of already */
 };
 
+/* What is not known of an operation whose session is not. */
+#define UNRESOLVED_FACTS (1 << FAMILY_AGENT | 1 << FAMILY_WORKSPACE | 1 << FAMILY_RATE)
+
 /* Whose the current process, in a pod's cgroup, turns out to be. */
 enum standing {
 	STANDING_NOBODY = 0, /* the pod is no agent's, or the process is in none */

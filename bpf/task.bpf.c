@@ -628,6 +628,17 @@ static __always_inline void exec_record(__u32 slot, struct scratch *scratch, str
 	scratch->pending.fixed = sizeof(*rec);
 }
 
+/* The cgroup that whoever waits for its pod began in, in the place of a session. */
+static __always_inline void awaiting_fill(struct scratch *scratch)
+{
+	struct task_entry *entry = scratch->unresolved ? task_entry_current_any() : NULL;
+
+	if (!entry)
+		return;
+	scratch->rec.op.actor.session = entry->session;
+	scratch->rec.op.exec_id = exec_id_current();
+}
+
 /* Verdicts on execs under way, by thread: taken before the point of no return, on the lsm tier. */
 struct execs_map execs SEC(".maps");
 
@@ -662,13 +673,14 @@ __noinline int exec_judge_whole(__u32 slot, __u32 old_pid)
 	scratch->counted = none;
 	scratch->rec.head.kind = RECORD_OP;
 	actor_fill(slot);
+	awaiting_fill(scratch);
 	scratch->rec.op.op = OP_EXEC;
 	scratch->rec.op.agent = agent;
 	scratch->rec.op.path = exe;
 	scratch->rec.op.args = args;
 	scratch->facts.op = OP_EXEC;
 	scratch->facts.agent = agent;
-	scratch->facts.unknown = 1 << FAMILY_WORKSPACE;
+	scratch->facts.unknown = scratch->unresolved ? UNRESOLVED_FACTS : 1 << FAMILY_WORKSPACE;
 	if (!exe.length) {
 		scratch->facts.unknown |= 1 << FAMILY_PATH;
 		scratch->rec.op.flags |= OP_PATH_UNKNOWN;
@@ -717,6 +729,21 @@ static __always_inline int exec_join(bool whole)
 	return task_join_cgroup(task, bpf_get_current_pid_tgid() >> 32, start, true, whole);
 }
 
+/*
+ * The new program of a process whose pod nobody told of: it stands stopped before its first instruction where a rule might
+ * be about it. It cannot be started once more: userspace judges it by the record, once the pod is known.
+ */
+static __always_inline void exec_await(__u32 slot, struct scratch *scratch, struct task_struct *task, int old_pid,
+				       bool whole)
+{
+	scratch->unresolved = 1;
+	exec_args(scratch, task);
+	/* Of a program before this one, which somebody let go on. */
+	held_end();
+	if ((whole ? exec_judge_whole(slot, old_pid) : exec_judge(slot, old_pid)) && scratch->rec.op.flags & OP_HELD)
+		emit(slot, 1);
+}
+
 /* What it runs may hold a libc or libpq, by which its first loss comes. */
 static __always_inline void exec_awaiting(struct linux_binprm *bprm)
 {
@@ -742,10 +769,12 @@ static __always_inline int exec_seen(struct task_struct *task, int old_pid, stru
 	struct file *file;
 	int slot, found;
 	long length;
+	bool waits, known = (settings.watch_exe | settings.watch_environ) && !settings.members_only;
 
 	if (!entry && settings.watch_cgroups)
 		entry = exec_entry(task, whole);
-	if (!entry && (!(settings.watch_exe | settings.watch_environ) || settings.members_only)) {
+	waits = !entry && settings.watch_execs && settings.watch_pods && task_entry_any(task);
+	if (!entry && !known && !waits) {
 		exec_awaiting(bprm);
 		return 0;
 	}
@@ -768,11 +797,14 @@ static __always_inline int exec_seen(struct task_struct *task, int old_pid, stru
 	if (entry) {
 		scratch->rec.exec.agent = session_agent(slot, entry);
 	} else {
-		found = exec_agent(slot);
-		if (!(found & 0xff) && settings.watch_environ)
+		found = known ? exec_agent(slot) : 0;
+		if (!(found & 0xff) && known && settings.watch_environ)
 			found = exec_environ(slot);
-		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff))
+		if (!(found & 0xff) || session_begin(slot, scratch, task, found & 0xff)) {
+			if (waits)
+				exec_await(slot, scratch, task, old_pid, whole);
 			goto out;
+		}
 		scratch->rec.exec.agent = found & 0xff;
 		scratch->rec.exec.flags = EXEC_NEW_SESSION | (found >> 8 & 0xff);
 	}

@@ -316,8 +316,15 @@ static int find_api(struct daemon_options *own, char **ret_server)
 		own->node = getenv("NODE_NAME");
 	if (error)
 		return error == -ENOENT ? 0 : error;
-	if (strstr(api->server, "://") && own->node && kube_is_name(own->node))
+	if (kube_is_server(api->server) && own->node && kube_is_name(own->node))
 		return 0;
+	if (starts_with(api->server, "http://") && !kube_is_server(api->server)) {
+		log_error(
+			"--api %s: whoever is on the way could read the token and say which pods are agents: an address "
+			"such as https://10.0.0.1:6443 is needed, http:// is for this machine alone (kubectl proxy)",
+			api->server);
+		return -EINVAL;
+	}
 	if (given) {
 		log_error(
 			"--api %s: an address such as https://10.0.0.1:6443 is needed, and --node with the node's name",

@@ -11,6 +11,7 @@
 #include "degraded.h"
 #include "freezer.h"
 #include "journal_entries.h"
+#include "judge.h"
 #include "kube_holds.h"
 #include "kube_policies.h"
 #include "libc.h"
@@ -85,6 +86,7 @@ static struct clock current_clock(void)
 }
 
 static int take_unresolved(struct engine *engine, const void *record, size_t size);
+static int adopt(struct engine *engine);
 
 /* Of a process that is in no session, and waits for its pod to be known: nothing that is judged, kept or told of. */
 static bool is_unresolved(const void *record, size_t size)
@@ -302,30 +304,115 @@ static bool hook_is_known(const char *uid, void *userdata)
 	return engine->started && (!engine->pods || pod_agents_knows(engine->pods, uid));
 }
 
+/* Its agent by now; 0: of none, or not known still. It is a member then, and its session told of. */
+static uint32_t agent_of_awaited(struct engine *engine, const struct actor *actor)
+{
+	_cleanup_free_ char *path = NULL;
+	struct process_id process;
+	struct session_id session;
+	uint32_t agent;
+
+	if (!engine->pods || cgroup_path_by_id(actor->session.start, &path))
+		return 0;
+	agent = pod_agents_of_cgroup(engine->pods, path);
+	if (!agent || agent & CGROUP_UNRESOLVED)
+		return 0;
+	if ((guard_find_task(engine->guard, actor->process.pid, &process, &session) && adopt(engine)) ||
+	    guard_find_task(engine->guard, actor->process.pid, &process, &session) ||
+	    process.start != actor->process.start)
+		return 0;
+	return agent;
+}
+
+/* The record of a program that waited, as the kernel would have told of it, had the pod been known. */
+static int judge_awaited(struct engine *engine, const struct event *event, uint32_t agent,
+			 struct record_op **ret_record)
+{
+	const struct policy *policy = pipeline_policy(engine->pipeline);
+	_cleanup_free_ struct record_op *record = malloc(event->head.size);
+	struct process_id process;
+	struct decision decision;
+	struct event judged;
+
+	if (!record)
+		return -ENOMEM;
+	memcpy(record, event->bytes, event->head.size);
+	if (guard_find_task(engine->guard, record->actor.process.pid, &process, &record->actor.session))
+		return -ESRCH;
+	record->agent = agent;
+	record->head.generation = engine->generation;
+	record->flags &= ~(OP_UNRESOLVED | OP_HELD | OP_UNCERTAIN);
+	record->args_rules = judge_args(policy, event_text(event, record->args));
+	if (event_decode(record, record->head.size, &judged, NULL))
+		return -EBADMSG;
+	decision = judge_op(policy, &judged, NULL);
+	record->verdict = decision.verdict;
+	record->rule = decision.rule;
+	record->flags |= decision.uncertain ? OP_UNCERTAIN : 0;
+	record->rule_key = decision.rule < RULES_MAX ? policy_image(policy)->rules.name_key[decision.rule] : 0;
+	*ret_record = take_pointer(record);
+	return 0;
+}
+
+/* A program cannot be started once more: what it waits for is judged here, and carried out as the kernel would. */
+static int go_on_exec(struct engine *engine, const struct event *event)
+{
+	_cleanup_free_ struct record_op *record = NULL;
+	const struct actor *actor = event_actor(event);
+	uint32_t agent = agent_of_awaited(engine, actor);
+	int error = agent ? judge_awaited(engine, event, agent, &record) : 0;
+
+	if (error && error != -ESRCH)
+		log_warning("process %u goes on unjudged with the program that its pod was not known at: %s",
+			    actor->process.pid, strerror(-error));
+	if (record && record->verdict >= VERDICT_HOLD && !engine->options.observe) {
+		record->flags |= record->verdict == VERDICT_HOLD ? OP_HELD : OP_ACTED;
+		error = guard_replace_held(engine->guard, &event->op, record);
+		/* Somebody let it go on, and it is at something else. */
+		if (error)
+			return error == -ENOENT ? -ESRCH : act_kill(actor, engine);
+	}
+	if (!record || !(record->flags & OP_HELD))
+		guard_drop_held(engine->guard, actor);
+	if (record && record->flags & OP_ACTED)
+		error = act_kill(actor, engine);
+	else if (!record || !(record->flags & OP_HELD))
+		error = act_resume(actor, engine);
+	if (record && record->rule != RULE_DEFAULT)
+		feed(engine, record, record->head.size);
+	return error;
+}
+
 /*
  * The call comes once more, from the start: on the lsm tier the system call, on the uprobe tier the function. One that
  * cannot be brought to that goes on as it is.
  */
-static void hook_go_on(const struct event *event, void *userdata)
+static int go_on(struct engine *engine, const struct event *event)
 {
-	struct engine *engine = userdata;
 	const struct actor *actor = event_actor(event);
 	struct call_hooks hooks = call_hooks(engine);
-	int error = 0;
+	int error;
 
+	if (event->head.kind == RECORD_OP && event->op.op == OP_EXEC && event->op.tier != TIER_LSM)
+		return go_on_exec(engine, event);
 	guard_forget_call(engine->guard, actor);
-	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM) {
-		error = act_resume(actor, engine);
-	} else {
-		guard_set_traced(engine->guard, actor->process.pid);
-		error = restart_call(event, &hooks);
-		guard_set_traced(engine->guard, 0);
-		if (error && error != -ESRCH) {
-			log_warning("process %u goes on unjudged with the call that its pod was not known at: %s",
-				    actor->process.pid, strerror(-error));
-			error = act_resume(actor, engine);
-		}
-	}
+	if (event->head.kind == RECORD_OP && event->op.tier == TIER_LSM)
+		return act_resume(actor, engine);
+	guard_set_traced(engine->guard, actor->process.pid);
+	error = restart_call(event, &hooks);
+	guard_set_traced(engine->guard, 0);
+	if (!error || error == -ESRCH)
+		return error;
+	log_warning("process %u goes on unjudged with the call that its pod was not known at: %s", actor->process.pid,
+		    strerror(-error));
+	return act_resume(actor, engine);
+}
+
+static void hook_go_on(const struct event *event, void *userdata)
+{
+	const struct actor *actor = event_actor(event);
+	int error = go_on(userdata, event);
+
 	if (error && error != -ESRCH)
 		log_warning("process %u, whose pod was not known, cannot be let go on: %s", actor->process.pid,
 			    strerror(-error));
@@ -1307,7 +1394,11 @@ static int open_pods(struct engine *engine, sd_event *event)
 	if (!engine->api || !engine->facts.cgroup2)
 		return 0;
 	error = pod_agents_new(event, &options, &engine->pods);
-	return error ? error : pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		error = pod_agents_set_policy(engine->pods, pipeline_policy(engine->pipeline));
+	if (!error)
+		pod_agents_begin(engine->pods);
+	return error;
 }
 
 static int object_decide(uint32_t number, const struct hold_decision *decision, const struct reviewer *by,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fts.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -92,7 +93,7 @@ static int cgroup_of(uint32_t pid, char path[CGROUP_BYTES])
 		line[strcspn(line, "\n")] = '\0';
 		/* Outside of what our cgroup namespace shows. */
 		if (starts_with(line, "0::/.."))
-			return -EOPNOTSUPP;
+			return -EXDEV;
 		snprintf(path, CGROUP_BYTES, "%s", streq(line, "0::/") ? "" : line + strlen("0::"));
 		return 0;
 	}
@@ -243,10 +244,16 @@ static int enter(const struct freezer *freezer, struct frozen *frozen)
 
 static void warn_once(struct freezer *freezer, uint32_t pid, int error)
 {
+	const char *reason = strerror(-error);
+
+	if (!freezer->root)
+		reason = "cgroup2 is not mounted";
+	else if (error == -EXDEV)
+		reason = "the daemon's container lacks CAP_SYS_ADMIN, or /sys/fs/cgroup is read-only in it";
 	log_message(
 		freezer->warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING,
 		"process %u stands stopped, but cannot be frozen (%s): a SIGCONT of its agent's own would let it go on",
-		pid, freezer->root ? strerror(-error) : "cgroup2 is not mounted");
+		pid, reason);
 	freezer->warned = true;
 }
 
@@ -445,6 +452,19 @@ size_t freezer_sweep(struct freezer *freezer)
 
 /* --- */
 
+/*
+ * A container has a cgroup namespace of its own: /proc shows no paths below the root there, and who moves a process has to
+ * have both its cgroups in view (nsdelegate, as systemd mounts it; cgroup_attach_permissions()). Left where we may, which
+ * takes CAP_SYS_ADMIN; where we may not, nothing is frozen, and warn_once() tells.
+ */
+static void enter_cgroup_namespace_of_init(void)
+{
+	_cleanup_close_ int fd = open("/proc/1/ns/cgroup", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && setns(fd, CLONE_NEWCGROUP))
+		log_debug("the cgroup namespace of init is not entered: %s", strerror(errno));
+}
+
 int freezer_new(const char *root, const char *pins, struct freezer **ret_freezer)
 {
 	struct freezer *freezer = calloc(1, sizeof(*freezer));
@@ -457,6 +477,8 @@ int freezer_new(const char *root, const char *pins, struct freezer **ret_freezer
 		freezer_free(freezer);
 		return -ENOMEM;
 	}
+	if (root)
+		enter_cgroup_namespace_of_init();
 	*ret_freezer = freezer;
 	return 0;
 }

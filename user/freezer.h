@@ -20,7 +20,8 @@ struct freezer;
  * freezer_new - freezes nothing yet
  *
  * `root`: where cgroup2 is mounted; NULL: nowhere, and nothing will be frozen. `pins`: where the guard that holds is kept;
- * NULL: it ends with us. Both are copied. -ENOMEM.
+ * NULL: it ends with us. Both are copied. The calling thread, which is to be that of all other calls, leaves its cgroup
+ * namespace where it may. -ENOMEM.
  */
 int freezer_new(const char *root, const char *pins, struct freezer **ret_freezer);
 
@@ -31,7 +32,8 @@ void freezer_free(struct freezer *freezer);
  * freezer_freeze - freezes a process, or takes over one that another daemon froze
  *
  * Fine where it is frozen already. Takes some 15 ms where no process was moved within the last ones: the kernel waits for
- * all CPUs. -EOPNOTSUPP: no cgroup2, or the process is in a threaded cgroup; -ESRCH: it is gone; or what the kernel says.
+ * all CPUs. -EOPNOTSUPP: no cgroup2, or the process is in a threaded cgroup; -EXDEV: it is outside of our cgroup namespace;
+ * -ESRCH: it is gone; or what the kernel says.
  */
 int freezer_freeze(struct freezer *freezer, const struct process_id *process);
 

@@ -77,6 +77,27 @@ static struct facts facts_of_exec(const struct policy *policy, const struct even
 	return facts;
 }
 
+#define ARGS_TEXT_BYTES (ARGS_BYTES + 1)
+
+struct rule_set judge_args(const struct policy *policy, struct span args)
+{
+	char text[ARGS_TEXT_BYTES];
+	struct rule_set rules = {};
+	size_t length = MIN(args.length, sizeof(text)), first, name;
+
+	if (!args.data || !length)
+		return rules;
+	memcpy(text, args.data, length);
+	first = strnlen(text, length);
+	name = (size_t)(span_basename((struct span){text, first}).data - text);
+	length -= text[length - 1] == '\0';
+	for (size_t i = first; i < length; i++)
+		if (!text[i])
+			text[i] = ' ';
+	policy_rules_for_args(policy, text + name, length > name ? length - name : 0, &rules);
+	return rules;
+}
+
 struct decision judge_op(const struct policy *policy, const struct event *event, struct judge_memo *memo)
 {
 	struct decision first;

@@ -20,6 +20,12 @@ struct judge_memo {
 /* For RECORD_OP. memo may be NULL. The facts are those that the record holds: paths, sides of the workspace, what could not be learned. */
 struct decision judge_op(const struct policy *policy, const struct event *event, struct judge_memo *memo);
 
+/*
+ * Rules with an args: glob for an exec's arguments as a record has them, each ended by a NUL: the program's name without its
+ * directory and the others, joined by blanks, as match_args_byte (bpf/judge.bpf.c) has them.
+ */
+struct rule_set judge_args(const struct policy *policy, struct span args);
+
 /* For RECORD_SQL: what the kernel decided by, with the classes not known unless its scan cleared the text. */
 struct decision judge_sql_as_kernel(const struct policy *policy, const struct event *event);
 

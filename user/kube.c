@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -92,6 +93,10 @@ static void set_options(struct kube_transfer *transfer, const char *url)
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_SECONDS);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A resolver that is given up must not be waited for: the loop that runs this answers processes that stand stopped. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	if (transfer->api->ca_path)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, transfer->api->ca_path);
 }
@@ -131,6 +136,13 @@ void kube_transfer_drop(struct kube_transfer *transfer)
 	buffer_free(&transfer->body);
 }
 
+json_t *kube_transfer_json(const struct kube_transfer *transfer)
+{
+	const struct buffer *body = &transfer->body;
+
+	return json_loadb(body->data ? body->data : "", body->length, KUBE_JSON_FLAGS, NULL);
+}
+
 long kube_transfer_refused(struct kube_transfer *transfer, const json_t *status)
 {
 	const char *message = json_string_value(json_object_get(status, "message"));
@@ -145,7 +157,7 @@ void kube_transfer_explain(struct kube_transfer *transfer, CURLcode result, long
 	json_t *status;
 
 	if (!transfer->problem[0] && code && code / 100 != 2) {
-		status = json_loadb(transfer->body.data ? transfer->body.data : "", transfer->body.length, 0, NULL);
+		status = kube_transfer_json(transfer);
 		kube_transfer_refused(transfer, status);
 		json_decref(status);
 	}
@@ -285,7 +297,7 @@ int kube_api_new(sd_event *event, const struct kube_api_options *options, struct
 	struct kube_api *api;
 	int r;
 
-	if (!options->server || !strstr(options->server, "://"))
+	if (!options->server || !kube_is_server(options->server))
 		return -EINVAL;
 	if (kube_curl_load())
 		return -ENOENT;
@@ -367,6 +379,30 @@ int kube_own_namespace(char **ret_namespace)
 		return kube_is_name(text) ? -ENOMEM : -EINVAL;
 	*ret_namespace = copy;
 	return 0;
+}
+
+bool kube_is_server(const char *url)
+{
+	static const char *const own[] = {"localhost", "127.0.0.1", "[::1]"};
+
+	if (starts_with(url, "https://"))
+		return url[strlen("https://")] != '\0';
+	if (!starts_with(url, "http://"))
+		return false;
+	url += strlen("http://");
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (starts_with(url, own[i]) && strchr(":/", url[strlen(own[i])]))
+			return !strchr(url, '@');
+	return false;
+}
+
+uint64_t kube_spread(uint64_t most)
+{
+	uint64_t chance;
+
+	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != sizeof(chance))
+		chance = now_ns(CLOCK_REALTIME);
+	return most / 2 + chance % (most / 2 + 1);
 }
 
 bool kube_is_name(const char *name)

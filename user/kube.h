@@ -50,6 +50,15 @@ int kube_own_namespace(char **ret_namespace);
 /* A DNS subdomain, as nodes and objects are named: 1 to 253 of a-z 0-9 - . Nothing of it needs escaping in a URL. */
 bool kube_is_name(const char *name);
 
+/*
+ * May this server be shown the token, and believed what it says of pods? https://, whoever it is is then verified by the
+ * certificates given; and http:// on this machine alone, as of `kubectl proxy`.
+ */
+bool kube_is_server(const char *url);
+
+/* A wait between half of `most` and all of it, by chance: another one on each node. */
+uint64_t kube_spread(uint64_t most);
+
 /* ---- one collection: listed, then watched, for as long as the watch lives ---- */
 
 /* Objects are borrowed. userdata goes to each. A watch may not be freed from its own hooks; all else may be called. */

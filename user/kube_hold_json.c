@@ -26,8 +26,9 @@ static int get_text(const json_t *spec, const char *key, size_t most, const char
 	*ret_text = NULL;
 	if (!value || json_is_null(value))
 		return 0;
-	if (!json_is_string(value) || json_string_length(value) > most) {
-		snprintf(error, bytes, "spec.%s: a text of at most %zu bytes is needed", key, most);
+	if (!json_is_string(value) || json_string_length(value) > most ||
+	    strlen(json_string_value(value)) != json_string_length(value)) {
+		snprintf(error, bytes, "spec.%s: a text of at most %zu bytes, none of them NUL, is needed", key, most);
 		return -EINVAL;
 	}
 	*ret_text = json_string_length(value) ? json_string_value(value) : NULL;

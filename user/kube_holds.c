@@ -16,6 +16,7 @@
 #define RETRY_MAX_NS (10 * NSEC_PER_SEC)
 #define LIST_LAG_NS (60 * NSEC_PER_SEC) /* a list may be older than what was made since */
 #define TELL_AGAIN_NS (600 * NSEC_PER_SEC)
+#define SINCE_SECONDS 1 /* by which two daemons may tell of one moment differently: each adds its own clock's offset */
 #define BUSY_MAX 8 /* requests that wait for their answers; others use the same API */
 #define SUFFIX_DIGITS 5
 #define OBJECT_NAME_BYTES 254
@@ -455,21 +456,42 @@ static const char *member(const json_t *object, const char *part, const char *ke
 	return json_string_value(json_object_get(json_object_get(object, part), key));
 }
 
-/* An earlier daemon's question that is ours now: the same process, stopped by the same rule. */
+/* Seconds since the epoch of a time of a status; -1: it has none. */
+static time_t time_of(const json_t *status, const char *key)
+{
+	const char *text = json_string_value(json_object_get(status, key));
+	struct tm date = {};
+
+	return text && strptime(text, "%Y-%m-%dT%H:%M:%S", &date) ? timegm(&date) : -1;
+}
+
+/*
+ * The same process, stopped by the same rule, since the same moment, and not answered: otherwise the answer to what it was
+ * asked about before, which stands in the object still, would be taken for one to this question too.
+ */
+static bool is_same_question(const json_t *ours, const json_t *told)
+{
+	const json_t *our_process = json_object_get(ours, "process"), *process = json_object_get(told, "process");
+	const char *phase = json_string_value(json_object_get(told, "phase"));
+	time_t since = time_of(told, "since");
+
+	return phase && kube_phase_is_open(phase) && since >= 0 &&
+	       labs((long)(time_of(ours, "since") - since)) <= SINCE_SECONDS &&
+	       json_is_integer(json_object_get(process, "pid")) &&
+	       json_equal(json_object_get(our_process, "pid"), json_object_get(process, "pid")) &&
+	       json_equal(json_object_get(our_process, "start"), json_object_get(process, "start")) &&
+	       json_equal(json_object_get(ours, "rule"), json_object_get(told, "rule"));
+}
+
+/* An earlier daemon's question that is ours now. */
 static struct object *find_same(struct kube_holds *objects, const json_t *told, const char *space)
 {
-	const json_t *status = json_object_get(told, "status"), *process = json_object_get(status, "process");
-
 	for (struct object *object = objects->objects; object; object = object->next) {
-		const json_t *ours = json_object_get(object->status, "process");
 		const struct hold *hold = holds_find(objects->options.holds, object->number);
 		const char *wanted = hold ? namespace_of(hold) : NULL;
 
 		if (object->number && !object->uid && !object->name && hold && (!wanted || streq(wanted, space)) &&
-		    json_is_integer(json_object_get(process, "pid")) &&
-		    json_equal(json_object_get(ours, "pid"), json_object_get(process, "pid")) &&
-		    json_equal(json_object_get(ours, "start"), json_object_get(process, "start")) &&
-		    json_equal(json_object_get(object->status, "rule"), json_object_get(status, "rule")))
+		    is_same_question(object->status, json_object_get(told, "status")))
 			return object;
 	}
 	return NULL;
@@ -483,14 +505,13 @@ static bool set_identity(struct object *object, const char *space, const char *n
 /* When to delete what an earlier daemon closed: nanoseconds since boot. */
 static uint64_t deletion_of(const struct kube_holds *objects, const json_t *told)
 {
-	const char *text = member(told, "status", "endedAt");
+	time_t ended = time_of(json_object_get(told, "status"), "endedAt");
 	uint64_t now = now_ns(CLOCK_BOOTTIME);
-	struct tm date = {};
 	int64_t age;
 
-	if (!text || !strptime(text, "%Y-%m-%dT%H:%M:%S", &date))
+	if (ended < 0)
 		return now + KEEP_NS;
-	age = clock_real_ns(objects->options.clock, now) - (int64_t)timegm(&date) * (int64_t)NSEC_PER_SEC;
+	age = clock_real_ns(objects->options.clock, now) - (int64_t)ended * (int64_t)NSEC_PER_SEC;
 	return now + KEEP_NS - MIN((uint64_t)MAX(age, (int64_t)0), (uint64_t)KEEP_NS);
 }
 
@@ -610,7 +631,8 @@ static void tell_problem(struct kube_holds *objects, const char *what, const str
 	char text[900];
 
 	objects->failures++;
-	snprintf(text, sizeof(text), "%s: %s%s", what, answer->error ? answer->error : "?", hint);
+	snprintf(text, sizeof(text), "%s: %s%s", what,
+		 answer->error ? answer->error : "the API answers with something else than the object", hint);
 	set_text(&objects->error, text);
 	if (objects->told_error && streq(objects->told_error, text) &&
 	    now_ns(CLOCK_BOOTTIME) - objects->told_at < TELL_AGAIN_NS)
@@ -631,7 +653,7 @@ static void try_again(struct object *object)
 	uint64_t wait = RETRY_MIN_NS << MIN(object->failures, 8u);
 
 	wait = MIN(wait, RETRY_MAX_NS);
-	object->due = now_ns(CLOCK_BOOTTIME) + wait / 2 + (uint64_t)random() % (wait / 2);
+	object->due = now_ns(CLOCK_BOOTTIME) + kube_spread(wait);
 	object->failures++;
 }
 

@@ -10,6 +10,9 @@
 #define HTTP_OK 200
 #define HTTP_GONE 410
 
+/* An annotation may hold any character, and whoever may make a pod gives it some: one must not spoil the list of all. */
+#define KUBE_JSON_FLAGS JSON_ALLOW_NUL
+
 struct kube_api {
 	sd_event *event;
 	char *server, *ca_path, *token_path;
@@ -40,6 +43,8 @@ int kube_transfer_header(struct kube_transfer *transfer, const char *line);
 int kube_transfer_begin(struct kube_transfer *transfer);
 void kube_transfer_drop(struct kube_transfer *transfer);
 
+/* What its body says, NULL where that is no JSON: a new reference. */
+json_t *kube_transfer_json(const struct kube_transfer *transfer);
 /* Notes what a Status object says, {"kind":"Status","message":"...","code":410}, as the problem. Returns its code. */
 long kube_transfer_refused(struct kube_transfer *transfer, const json_t *status);
 /* Why it failed, in words; nothing known: an empty text. */

@@ -60,7 +60,7 @@ static void request_done(struct kube_transfer *transfer, CURLcode result, long c
 	char why[640] = "";
 
 	if (result == CURLE_OK)
-		object = json_loadb(transfer->body.data ? transfer->body.data : "", transfer->body.length, 0, NULL);
+		object = kube_transfer_json(transfer);
 	if (result != CURLE_OK || code / 100 != 2) {
 		kube_transfer_explain(transfer, result, code, why, sizeof(why));
 		answer.error = why;

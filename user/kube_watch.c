@@ -63,7 +63,7 @@ static int give(struct kube_watch *watch, const json_t *object)
 /* One line of a watch. Nonzero ends it. */
 static int take_event(struct kube_watch *watch, const char *line, size_t length)
 {
-	json_t *event = json_loadb(line, length, 0, NULL);
+	json_t *event = json_loadb(line, length, KUBE_JSON_FLAGS, NULL);
 	const json_t *object = json_object_get(event, "object");
 	const char *type = json_string_value(json_object_get(event, "type"));
 	int r = 0;
@@ -114,7 +114,7 @@ static int take_lines(struct kube_watch *watch)
 static int take_list(struct kube_watch *watch)
 {
 	struct kube_transfer *transfer = &watch->transfer;
-	json_t *list = json_loadb(transfer->body.data ? transfer->body.data : "", transfer->body.length, 0, NULL);
+	json_t *list = kube_transfer_json(transfer);
 	const json_t *items = json_object_get(list, "items"), *item;
 	int r = json_is_array(items) ? 0 : -EBADMSG;
 	size_t i;
@@ -170,7 +170,7 @@ static uint64_t backoff_ms(const struct kube_watch *watch)
 	unsigned int shift = MIN(watch->failures_in_a_row, 16u);
 	uint64_t most = MIN((uint64_t)api->backoff_min_ms << shift, (uint64_t)api->backoff_max_ms);
 
-	return most / 2 + (uint64_t)random() % (most / 2 + 1);
+	return kube_spread(most);
 }
 
 static void failed(struct kube_watch *watch, const char *why)

@@ -1693,6 +1693,27 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
 
+int guard_replace_held(struct guard *guard, const struct record_op *before, const struct record_op *record)
+{
+	const struct bpf_map *map = guard->skel->maps.helds;
+	uint64_t key = (uint64_t)before->actor.process.pid << 32 | before->actor.tid;
+	size_t value_bytes = bpf_map__value_size(map);
+	_cleanup_free_ char *value = malloc(value_bytes);
+	const struct record_op *kept;
+
+	if (!value)
+		return -ENOMEM;
+	if (record->head.size > HELD_RECORD_BYTES)
+		return -EMSGSIZE;
+	kept = (const struct record_op *)(value + value_bytes - HELD_RECORD_BYTES);
+	if (bpf_map__lookup_elem(map, &key, sizeof(key), value, value_bytes, 0) ||
+	    kept->head.kind != before->head.kind || kept->exec_id != before->exec_id ||
+	    kept->actor.process.start != before->actor.process.start)
+		return -ENOENT;
+	memcpy(value + value_bytes - HELD_RECORD_BYTES, record, record->head.size);
+	return bpf_map__update_elem(map, &key, sizeof(key), value, value_bytes, BPF_EXIST) ? -errno : 0;
+}
+
 void guard_forget_call(struct guard *guard, const struct actor *actor)
 {
 	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;

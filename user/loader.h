@@ -182,6 +182,11 @@ void guard_connects(struct guard *guard, uint32_t pid);
 int guard_grant(struct guard *guard, const struct grant_key *key, const struct grant *grant);
 void guard_revoke(struct guard *guard, const struct grant_key *key);
 
+/*
+ * Keeps a record as what its thread stands stopped at, in the place of another one about the same call. -ENOENT: the thread
+ * is at something else by now, or at nothing. -EMSGSIZE: it is too long to be kept.
+ */
+int guard_replace_held(struct guard *guard, const struct record_op *before, const struct record_op *record);
 /* The thread is no longer stopped at what it was held or consulted on, and will not run the same call again by itself. */
 void guard_drop_held(struct guard *guard, const struct actor *actor);
 /* The same, of a call that comes again from its start: it is not told of a second time for its end. */

@@ -271,6 +271,11 @@ int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy
 	return 0;
 }
 
+void pod_agents_begin(struct pod_agents *agents)
+{
+	visit(agents, AT_FDCWD, agents->root, "", 0);
+}
+
 void pod_agents_look(struct pod_agents *agents)
 {
 	mark_all(agents);

@@ -34,6 +34,12 @@ void pod_agents_free(struct pod_agents *agents);
 /* The policy in force, borrowed until the next one is set. All pods are looked at anew. -ENOMEM, -E2BIG. */
 int pod_agents_set_policy(struct pod_agents *agents, const struct policy *policy);
 
+/*
+ * Marks the pods' cgroups that are there, and tells nobody: before processes are looked for in them. One that waits for its
+ * pod and whose cgroup has no mark would pass for nobody's.
+ */
+void pod_agents_begin(struct pod_agents *agents);
+
 /* Looks at all pods' cgroups again, at once: what counts for pods that are not known is something else now. */
 void pod_agents_look(struct pod_agents *agents);
 /* By its uid as a cgroup's path has it. */

@@ -4,6 +4,7 @@
 #include "glob.h"
 
 #define POD_BUCKETS 256 /* a node has some hundred pods at most */
+#define HASH_LENGTH 32 /* digits of a static pod's config.hash, as in container.c */
 #define SELECTORS_MAX 128 /* bits of a rule_set */
 
 /* ---- which pods are agents ---- */
@@ -186,6 +187,22 @@ static int copy_annotations(const json_t *annotations, json_t **ret_copy)
 	return 0;
 }
 
+/*
+ * The hash of a static pod's file, from the kubelet's annotations on its mirror pod; NULL: it is none. Anybody who may make or
+ * change a pod gives it annotations, and must not name another pod's cgroup with them: a hash never looks like a uid, and
+ * the API server lets nobody add config.mirror to a pod that is there (pkg/apis/core/validation).
+ */
+static const char *hash_of(const json_t *annotations)
+{
+	const char *hash = text_of(annotations, "kubernetes.io/config.hash");
+	const char *mirror = text_of(annotations, "kubernetes.io/config.mirror");
+
+	if (!hash || !mirror || !streq(hash, mirror) || strlen(hash) != HASH_LENGTH ||
+	    strspn(hash, "0123456789abcdef") != HASH_LENGTH)
+		return NULL;
+	return hash;
+}
+
 static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct pod **ret_pod)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
@@ -193,7 +210,7 @@ static int pod_of(const struct pods_hooks *hooks, const json_t *object, struct p
 	const json_t *annotations = json_object_get(metadata, "annotations");
 	const char *account = text_of(json_object_get(object, "spec"), "serviceAccountName");
 	const char *uid = text_of(metadata, "uid"), *name = text_of(metadata, "name");
-	const char *space = text_of(metadata, "namespace"), *hash = text_of(annotations, "kubernetes.io/config.hash");
+	const char *space = text_of(metadata, "namespace"), *hash = hash_of(annotations);
 	_cleanup_(cleanup_pod) struct pod *pod = NULL;
 
 	if (!uid || !name || !space)
@@ -326,7 +343,7 @@ void pods_list_end(struct pods *pods)
 
 static void select_again(struct pods *pods, struct pod *pod)
 {
-	json_t *labels = json_loads(pod->labels, 0, NULL);
+	json_t *labels = json_loads(pod->labels, JSON_ALLOW_NUL, NULL);
 	uint32_t agent = pods->hooks.select(pod->pod_namespace, labels, pod->annotations, pods->hooks.userdata);
 
 	json_decref(labels);
@@ -348,9 +365,12 @@ const struct pod *pods_find(const struct pods *pods, const char *uid)
 {
 	const struct pod *pod = *place_of((struct pods *)pods, uid);
 
-	for (size_t i = 0; !pod && i < POD_BUCKETS; i++)
-		for (const struct pod *one = pods->buckets[i]; one && !pod; one = one->next)
-			if (one->config_hash && streq(one->config_hash, uid))
+	if (pod)
+		return pod;
+	/* Of several that say so, one is right: rather an agent than a bystander. */
+	for (size_t i = 0; i < POD_BUCKETS; i++)
+		for (const struct pod *one = pods->buckets[i]; one; one = one->next)
+			if (one->config_hash && streq(one->config_hash, uid) && (!pod || !pod->agent))
 				pod = one;
 	return pod;
 }

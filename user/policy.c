@@ -1025,7 +1025,9 @@ static int add_unresolved(struct loader *loader)
 			     "the name %s stands for what unresolved: says of pods; take another one", UNRESOLVED_RULE);
 	if (policy->rule_count == RULES_MAX)
 		note(loader, &policy->rules[RULES_MAX - 1],
-		     "agents by pod need one rule themselves: at most %d are left", RULES_MAX - 1);
+		     "%d rules, and one more that pods are judged by which the API does not tell of in time (unresolved: "
+		     "%s); together there are at most %d: take one out, or write unresolved: allow, which needs none",
+		     RULES_MAX, verdict_name(policy->unresolved.verdict), RULES_MAX);
 	if (loader->errors->errors)
 		return 0;
 	r = add_unresolved_agent(policy);

@@ -341,28 +341,6 @@ static uint32_t own_agent(const struct trial *trial, const struct agent_registry
 	return own > 0 ? (uint32_t)own : 0;
 }
 
-#define ARGS_TEXT_BYTES (ARGS_BYTES + 1)
-
-/* The program's name without its directory and its arguments, joined by blanks, as match_args_byte has them. */
-static struct rule_set rules_for_args(const struct policy *policy, struct span args)
-{
-	char text[ARGS_TEXT_BYTES];
-	struct rule_set rules = {};
-	size_t length = MIN(args.length, sizeof(text)), first, name;
-
-	if (!args.data || !length)
-		return rules;
-	memcpy(text, args.data, length);
-	first = strnlen(text, length);
-	name = (size_t)(span_basename((struct span){text, first}).data - text);
-	length -= text[length - 1] == '\0';
-	for (size_t i = first; i < length; i++)
-		if (!text[i])
-			text[i] = ' ';
-	policy_rules_for_args(policy, text + name, length > name ? length - name : 0, &rules);
-	return rules;
-}
-
 /* The rules whose rate this operation exceeds. It counts for those that hold in everything else. */
 static int count_rates(struct trial *trial, const struct event *event, struct rule_set *ret_exceeded)
 {
@@ -399,7 +377,7 @@ static int judge_file(struct trial *trial, const struct agent_registry *recorded
 	copy.op.rate = (struct rule_set){};
 	copy.op.args_rules = (struct rule_set){};
 	if (event->op.op == OP_EXEC)
-		copy.op.args_rules = rules_for_args(trial->policy, event_text(event, event->op.args));
+		copy.op.args_rules = judge_args(trial->policy, event_text(event, event->op.args));
 	if (counts)
 		error = count_rates(trial, &copy, &copy.op.rate);
 	if (!error)

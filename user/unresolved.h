@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Calls of pods that nobody has told of yet: they stand stopped until the pod is known, or until it has kept them waiting
- * for too long. Then they run again, and are judged as what the pod turned out to be.
+ * for too long. Then they run again, and are judged as what the pod turned out to be; a program, which cannot be started once
+ * more, is judged where it stands.
  */
 #ifndef REPRIEVE_UNRESOLVED_H
 #define REPRIEVE_UNRESOLVED_H
@@ -16,7 +17,7 @@ struct unresolved;
 struct unresolved_hooks {
 	/* Is a pod known by now? By its uid as a cgroup's path has it. */
 	bool (*is_known)(const char *uid, void *userdata);
-	/* Lets the process go on, with the same call once more. What is printed where that fails is the hook's affair. */
+	/* Lets the process go on, with the same call once more, or judges its program. It prints where that fails. */
 	void (*go_on)(const struct event *event, void *userdata);
 	/* Is there a cgroup at that path of the hierarchy still? NULL: for ever. */
 	bool (*exists)(const char *path, void *userdata);

@@ -634,6 +634,41 @@ def case_hold_plugin(bench):
             bench.remove(pod.object)
 
 
+def make_hold(bench, name, space="agents-a", **status):
+    """As a daemon does, without one."""
+    path = GROUP + "/namespaces/%s/holds" % space
+    bench.admin.create(path, {"apiVersion": "reprieve.dev/v1alpha1", "kind": "Hold", "metadata": {"name": name}})
+    bench.admin.patch("%s/%s/status" % (path, name), {"status": dict(
+        {"phase": "Pending", "node": NODE, "op": "unlink", "path": "/data/\x1b[31m"}, **status)})
+
+
+def case_plugin_errors(bench):
+    """What fails is told with what to do next, and never for something else."""
+    make_hold(bench, "n-1-open")
+    make_hold(bench, "n-2-twice")
+    make_hold(bench, "n-2-twice", "agents-b")
+    make_hold(bench, "n-3-denied", phase="Denied", decidedBy="kubernetes:carol")
+    with open(bench.admin_config, encoding="utf-8") as file:
+        text = file.read().replace(bench.cluster.url, "https://127.0.0.1:1")
+    away = os.path.join(bench.scratch, "away")
+    with open(away, "w", encoding="utf-8") as file:
+        file.write(text)
+    for config, words, said in (
+            (away, ("pending",), "the cluster does not answer"), (away, ("approve", "n-1-open"), "the cluster does not answer"),
+            (away, ("watch",), "the watch has ended"), (bench.dana_config, ("pending", "-A"), "give -n NAMESPACE"),
+            (bench.dana_config, ("approve", "n-1-open"), "give -n NAMESPACE"),
+            (bench.mallory_config, ("approve", "agents-a/n-1-open"), "role reprieve-approver"),
+            (bench.dana_config, ("deny", "agents-a/n-9-gone"), "no such hold"),
+            (bench.admin_config, ("approve", "n-2-twice"), "more than one"),
+            (bench.dana_config, ("approve", "agents-a/n-3-denied"), "Denied already, by kubernetes:carol"),
+            (bench.dana_config, ("approve", "agents-a/n-1-open"), "has not acted on it")):
+        done = bench.cluster.kubectl(config, *words, program=PLUGIN)
+        expect(done.returncode == 1 and said in done.stderr and "\x1b" not in done.stderr + done.stdout,
+               "%s: %d: %s" % (" ".join(words), done.returncode, done.stderr))
+        expect("no such hold" not in done.stderr or said == "no such hold", "%s: %s" % (" ".join(words), done.stderr))
+        expect("your name" not in done.stderr or said == "has not acted on it", "%s: %s" % (" ".join(words), done.stderr))
+
+
 def case_hold_by_agent(bench):
     """An operator's mistake: the agent's account has the approver's role. The daemon does not take its answer."""
     bench.bind("agents-b", "robot", {"kind": "ServiceAccount", "name": "robot", "namespace": "agents-b"})
@@ -720,7 +755,8 @@ CASES = [("tls", case_tls), ("wrong-ca", case_wrong_ca), ("wrong-name", case_wro
          ("server-anew", case_server_anew),
          ("rbac-whole", case_rbac_whole), ("rbac-tried", case_rbac_tried), ("crd-holds", case_crd_holds),
          ("crd-policies", case_crd_policies), ("columns", case_columns), ("hold-approved", case_hold),
-         ("hold-denied", case_hold_denied), ("hold-plugin", case_hold_plugin), ("hold-by-agent", case_hold_by_agent),
+         ("hold-denied", case_hold_denied), ("hold-plugin", case_hold_plugin), ("plugin-errors", case_plugin_errors),
+         ("hold-by-agent", case_hold_by_agent),
          ("unlabelled", case_unlabelled), ("policy-in-force", case_policy_in_force),
          ("daemon-asks", case_daemon_asks)]
 

@@ -3,6 +3,7 @@
 """The image, run as the DaemonSet runs it.
 
     test_image.py [--image FILE] [--list] [--without CAPABILITY]... [NAME...]
+    test_image.py [--image FILE] --each-capability
 
 containerd imports the tar and makes the container's specification, with its own default seccomp profile; what the
 manifest says of users, capabilities, the root file system, process numbers, mounts, arguments and probes is translated
@@ -11,7 +12,8 @@ of its own as the kubelet's runtimes give one. The API is the stand-in of test_p
 (/var/lib/reprieve, /sys/fs/bpf) are stood in for below a scratch directory. Needs root, containerd, runc, busybox,
 python3-yaml and cgroup2.
 
---without shows what a privilege is for: the daemon runs without it, and the cases say what is lost.
+--without shows what a privilege is for: the daemon runs without it, and the cases say what is lost. --each-capability does so
+for one after the other, some minutes, and fails where nothing is lost.
 """
 import argparse
 import glob
@@ -40,7 +42,7 @@ DAEMONSET = os.path.join(TOP, "tools/kubernetes/base/daemonset.yaml")
 USER = 10017
 SOCKET = "/run/reprieve/reprieve.sock"
 # Of the policy that the image is tried with: as in the cases of test_pod_agents.py, and one that a change is seen by.
-POLICY = test_pod_agents.POLICY
+POLICY = test_pod_agents.POLICY.format(verdict="alert", timeout="20s")
 KEPT = 'rules:\n  - {name: kept, op: [delete], path: ["/work/keep/**"], action: hold, timeout: 60s}\n'
 
 
@@ -235,6 +237,10 @@ class Bench(test_pod_agents.Bench):
         expect(done.returncode == 0, "status: %s" % done.stdout[-300:])
         return json.loads(done.stdout)
 
+    def forget_pods(self):
+        for pod in list(self.api.cluster.pods.values()):
+            self.api.delete(pod)
+
     def stop_daemon(self, number=signal.SIGTERM):
         if self.daemon and self.daemon.poll() is None:
             os.kill(self.pid, number)
@@ -297,27 +303,28 @@ def case_nothing_more(bench):
     expect("ro" in root.split()[5].split(","), "the root file system: %s" % root)
 
 
+def wait_for_rules(bench, count, what):
+    for _ in range(100):
+        if bench.status()["policy"]["rules"] == count:
+            return
+        time.sleep(0.05)
+    raise Failure("%s: %s" % (what, bench.said()[-300:]))
+
+
 def case_reload(bench):
     """A changed ConfigMap is taken up; one with a mistake is refused, and the former stays."""
+    before = bench.status()["policy"]["rules"]
     bench.put_policy(POLICY.replace("rules:\n", KEPT))
-    for _ in range(100):
-        if bench.status()["policy"]["rules"] == 3:
-            break
-        time.sleep(0.05)
-    expect(bench.status()["policy"]["rules"] == 3, "the change was not taken up: %s" % bench.said()[-300:])
+    wait_for_rules(bench, before + 1, "the change was not taken up")
     bench.put_policy("version: 1\nrules: [{name: x, op: [nothing]}]\n")
     for _ in range(100):
         if "was not reloaded" in bench.said():
             break
         time.sleep(0.05)
     expect("was not reloaded" in bench.said(), "the mistake was not told")
-    expect(bench.status()["policy"]["rules"] == 3, "a policy with a mistake is in force")
+    expect(bench.status()["policy"]["rules"] == before + 1, "a policy with a mistake is in force")
     bench.put_policy(POLICY)
-    for _ in range(100):
-        if bench.status()["policy"]["rules"] == 2:
-            return
-        time.sleep(0.05)
-    raise Failure("the former policy was not taken up again")
+    wait_for_rules(bench, before, "the former policy was not taken up again")
 
 
 class Linked(test_containers.Container):
@@ -413,6 +420,45 @@ def case_upgrade(bench):
     bench.gone(pod)
 
 
+# What shows that a capability is needed: each of these fails without some. On the lsm tier nothing of CHECKPOINT_RESTORE,
+# which reaches libraries of containers, is seen in them.
+TELLING = (case_armed, case_hold)
+
+
+def lost_without(bench, capability):
+    """What goes wrong without it, or None."""
+    bench.stop_daemon()
+    bench.manifest = Manifest(DAEMONSET, [capability])
+    try:
+        bench.start_daemon()
+        bench.known(bench.agents())
+        for case in TELLING:
+            case(bench)
+    except Failure as reason:
+        return str(reason)
+    finally:
+        for container in bench.containers:
+            container.stop()
+    return None
+
+
+def case_each_capability(bench):
+    """None is there for nothing."""
+    whole, tier, idle = bench.manifest, {row["op"]: row["tier"] for row in bench.status()["tiers"]}["unlink"], []
+    for capability in whole.security["capabilities"]["add"]:
+        lost = lost_without(bench, capability)
+        print("     without %s: %s" % (capability, " ".join((lost or "nothing is lost").split())[-160:]), flush=True)
+        if not lost and not (tier == "lsm" and capability == "CHECKPOINT_RESTORE"):
+            idle.append(capability)
+        subprocess.run([os.path.join(TOP, "build/reprieve"), "release", "--pins", os.path.join(bench.bpf, "reprieve")],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        bench.forget_pods()
+    bench.stop_daemon()
+    bench.manifest = whole
+    bench.start_daemon()
+    expect(not idle, "not needed: %s" % idle)
+
+
 def cases():
     return [("armed", case_armed), ("probes", case_probes), ("nothing-more", case_nothing_more),
             ("first-instruction", lambda bench: test_pod_agents.case_first_instruction(bench, "systemd")),
@@ -425,10 +471,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default=os.path.join(TOP, "build/reprieve-image.tar"))
     parser.add_argument("--without", action="append", default=[], metavar="CAPABILITY")
+    parser.add_argument("--each-capability", action="store_true")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
+    chosen = [("each-capability", case_each_capability)] if options.each_capability else [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
     if options.list:
         print("\n".join(row[0] for row in chosen))
         return 0

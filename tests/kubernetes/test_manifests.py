@@ -6,7 +6,8 @@ Reprieve's own commands true.
     test_manifests.py [--list] [NAME...]
 
 Needs kustomize and the API's schema, which tests/kubernetes/fetch brings, golang-go and golang-github-masterminds-sprig-dev
-for the chart (render.go), python3-yaml, and build/reprieve.
+for the chart (render.go), python3-yaml, and build/reprieve. The cases named clients-... run helm and kubectl themselves, which
+npm brings, and are skipped where it is not there.
 """
 import argparse
 import copy
@@ -30,11 +31,15 @@ from schema import Schema  # noqa: E402 (from this file's own directory)
 
 KUBERNETES = os.path.join(TOP, "tools/kubernetes")
 REPRIEVE = os.path.join(TOP, "build/reprieve")
-COMPONENTS = ("review-admission", "before-1.30", "seccomp-unconfined")
+COMPONENTS = ("review-admission", "before-1.30", "seccomp-unconfined", "freeze")
 HELMS_LABELS = ("app.kubernetes.io/managed-by", "helm.sh/chart")
 
 
 class Failure(Exception):
+    pass
+
+
+class Skip(Exception):
     pass
 
 
@@ -53,7 +58,7 @@ def output(*words, **more):
 class Bench:
     def __init__(self, scratch):
         self.scratch, self.tools = scratch, output(os.path.join(HERE, "fetch")).strip()
-        self.schema, self.renderer, self.built = Schema(self.tools), None, {}
+        self.schema, self.renderer, self.built, self.where = Schema(self.tools), None, {}, None
 
     def kustomize(self, directory):
         if directory not in self.built:
@@ -61,10 +66,30 @@ class Bench:
             self.built[directory] = [item for item in yaml.safe_load_all(text) if item]
         return copy.deepcopy(self.built[directory])
 
-    def base(self, *components):
-        """The base, with components of it."""
+    def client(self, name):
+        """Path of helm or kubectl."""
+        if not self.where:
+            done = subprocess.run([os.path.join(HERE, "fetch"), "clients"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode == 3:
+                raise Skip("npm, which brings helm and kubectl, is not installed")
+            expect(done.returncode == 0, "fetch clients: %s" % done.stderr[-300:])
+            self.where = done.stdout.strip()
+        return os.path.join(self.where, name)
+
+    def helm(self, *words, values=None):
+        """Helm's own word on the chart. Its warnings of symbolic links within the chart are no news."""
+        if values:
+            words += ("--values", os.path.join(self.scratch, "helm-values.yaml"))
+            with open(words[-1], "w", encoding="utf-8") as file:
+                yaml.safe_dump(values, file)
+        own = {name: os.path.join(self.scratch, name) for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+        return output(self.client("helm"), *words, env=dict(os.environ, KUBECONFIG="/dev/null", **own))
+
+    def directory(self, *components):
+        """Of the base, or of one with components of it."""
         if not components:
-            return self.kustomize(os.path.join(KUBERNETES, "base"))
+            return os.path.join(KUBERNETES, "base")
         where = os.path.join(self.scratch, "with-" + "-".join(components))
         if not os.path.exists(where):
             os.mkdir(where)
@@ -73,7 +98,11 @@ class Bench:
                 yaml.safe_dump({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
                                 "resources": [above + "/base"],
                                 "components": ["%s/components/%s" % (above, name) for name in components]}, file)
-        return self.kustomize(where)
+        return where
+
+    def base(self, *components):
+        """The base, with components of it."""
+        return self.kustomize(self.directory(*components))
 
     def chart(self, values=None):
         if not self.renderer:
@@ -170,12 +199,15 @@ def same(kustomized, charted):
         expect(not found, "%s, base and chart: %s" % (key, found))
 
 
+# Components of the base, and the chart's values that do the same.
+VALUES_OF = [((), None), (("review-admission",), {"reviewAdmission": True}), (("before-1.30",), {"appArmor": "annotation"}),
+             (("seccomp-unconfined",), {"seccompProfile": "Unconfined"}), (("freeze",), {"freeze": True})]
+
+
 def case_chart(bench):
     """With its default values the chart makes the base, object by object; with others, the components."""
-    same(bench.base(), bench.chart())
-    same(bench.base("review-admission"), bench.chart({"reviewAdmission": True}))
-    same(bench.base("before-1.30"), bench.chart({"appArmor": "annotation"}))
-    same(bench.base("seccomp-unconfined"), bench.chart({"seccompProfile": "Unconfined"}))
+    for components, values in VALUES_OF:
+        same(bench.base(*components), bench.chart(values))
 
 
 def case_chart_values(bench):
@@ -201,8 +233,32 @@ def case_chart_values(bench):
                          ([item["kind"] for item in items if item["kind"] in ("Service", "NetworkPolicy")], [])):
         expect(told == wanted, "%r, not %r" % (told, wanted))
     with open(os.path.join(KUBERNETES, "chart/values.yaml"), encoding="utf-8") as file:
-        untried = set(yaml.safe_load(file)) - set(values) - {"reviewAdmission", "appArmor", "seccompProfile"}
+        untried = set(yaml.safe_load(file)) - set(values) - {"reviewAdmission", "appArmor", "seccompProfile", "freeze"}
     expect(not untried, "values that no test gives: %s" % untried)
+
+
+def case_clients_helm(bench):
+    """Helm itself: it finds nothing wrong, and makes the same objects as kustomize, component by component."""
+    chart = os.path.join(KUBERNETES, "chart")
+    said = bench.helm("lint", "--strict", chart)
+    expect("1 chart(s) linted, 0 chart(s) failed" in said, said[-300:])
+    for components, values in VALUES_OF:
+        text = bench.helm("template", "reprieve", chart, "--namespace", "reprieve", "--include-crds", values=values)
+        same(bench.base(*components), [item for item in yaml.safe_load_all(text) if item])
+    packed = os.path.join(bench.scratch, "packed")
+    bench.helm("package", chart, "--destination", packed)
+    (archive,) = glob.glob(os.path.join(packed, "reprieve-*.tgz"))
+    text = bench.helm("template", "reprieve", archive, "--namespace", "reprieve", "--include-crds")
+    same(bench.base(), [item for item in yaml.safe_load_all(text) if item])
+
+
+def case_clients_kubectl(bench):
+    """kubectl's own kustomize makes the same as the program of that name."""
+    for directory in (bench.directory(), os.path.join(KUBERNETES, "overlays/example"),
+                      *(bench.directory(name) for name in COMPONENTS)):
+        text = output(bench.client("kubectl"), "kustomize", directory)
+        found = difference([item for item in yaml.safe_load_all(text) if item], bench.kustomize(directory))
+        expect(not found, "%s: %s" % (directory, found))
 
 
 def case_policy(bench):
@@ -402,16 +458,19 @@ def cases():
 
 
 def run_all(bench, chosen):
-    passed = failed = 0
+    passed = failed = skipped = 0
     for name, case in chosen:
         try:
             case(bench)
             passed += 1
             print("ok   " + name)
+        except Skip as reason:
+            skipped += 1
+            print("skip %s: %s" % (name, reason))
         except Failure as reason:
             failed += 1
             print("FAIL %s: %s" % (name, reason))
-    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
     return 1 if failed else 0
 
 

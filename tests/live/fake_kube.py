@@ -21,7 +21,7 @@ import uuid
 REPRIEVE = "reprieve.dev/v1alpha1"
 # group/version, plural, kind, namespaced, has a status subresource
 RESOURCES = [("v1", "pods", "Pod", True, True), ("v1", "namespaces", "Namespace", False, True),
-             (REPRIEVE, "holds", "Hold", True, True)]
+             (REPRIEVE, "holds", "Hold", True, True), (REPRIEVE, "reprievepolicies", "ReprievePolicy", True, True)]
 
 
 class Refused(Exception):

@@ -2,28 +2,33 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Real containers of runc, live, at the cgroup paths that the kubelet, containerd, CRI-O and docker give theirs.
 
-    test_containers.py [--reprieve PATH] [--list] [NAME...]
+    test_containers.py [--reprieve PATH] [--list] [--keep] [NAME...]
 
 Each row is a container of its own with a static busybox in it, whose first instruction deletes. The policy names its
 pod's cgroup and no other. The names are read from the files that the runtime in question keeps, made here, where that
 runtime would have them. Needs root, runc, busybox and cgroup2; leaves nothing behind.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import ring  # noqa: E402 (from this file's own directory)
+from ring import Failure, Skip, expect  # noqa: E402
+
 FILES = 40
+PAUSE = 0.05  # seconds between two looks at something that is waited for
+PATIENCE = 120.0 if os.environ.get("REPRIEVE_VM") else 30.0  # seconds; emulated, all is some ten times as slow
 LOCK = "/tmp/reprieve-test-containers.lock"
 NO_PIVOT = ["--no-pivot"] if os.environ.get("REPRIEVE_VM") else []  # an initramfs cannot be left by pivot_root(2)
 CLASSES = ("guaranteed", "burstable", "besteffort")
@@ -37,19 +42,6 @@ rules:
   - {{name: killed, op: [delete], path: ["/work/kill/**"], action: kill}}
   - {{name: seen, op: [delete], path: ["/work/**", "/inside/**"], action: alert}}
 """
-
-
-class Failure(Exception):
-    pass
-
-
-class Skip(Exception):
-    pass
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failure(message)
 
 
 def cgroup_root():
@@ -211,7 +203,10 @@ class Bench:
             missing.append(path)
             path = os.path.dirname(path)
         for part in reversed(missing):
-            os.mkdir(part)
+            try:
+                os.mkdir(part)
+            except FileExistsError:  # by another thread's container
+                continue
             self.made.append((part, part == missing[0]))
         return missing[0] if missing else path
 
@@ -235,6 +230,8 @@ class Bench:
         for _ in range(1200):
             with open(self.log.name, encoding="utf-8") as lines:
                 if "guarding:" in lines.read():
+                    # It answers once all is armed. What ends before may be told of without its container's name.
+                    self.status()
                     return
             if self.daemon.poll() is not None:
                 break
@@ -254,12 +251,21 @@ class Bench:
         self.mark = uuid.uuid4().hex
         return paths + ["/docker-%s/docker" % self.mark, "/docker-%s.slice" % self.mark]
 
-    def status(self):
-        done = subprocess.run([self.reprieve, "status", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
-                              check=True)
-        return json.loads(done.stdout)
+    def ask(self, command):
+        """By the daemon's socket: to start a program for each question would cost more than all else here."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(60)
+            connection.connect(self.socket)
+            connection.sendall(json.dumps({"v": 1, "command": command}).encode() + b"\n")
+            with connection.makefile(encoding="utf-8") as replies:
+                reply = json.loads(replies.readline())
+        expect(reply["ok"], "%s: %s" % (command, reply.get("error")))
+        return reply["result"]
 
-    def operations(self, container_id, count, patience=5.0):
+    def status(self):
+        return self.ask("status")
+
+    def operations(self, container_id, count, patience=PATIENCE):
         """Events of operations of that container, once there are so many."""
         found = []
         for _ in range(int(patience / 0.05)):
@@ -288,6 +294,16 @@ class Bench:
                 with contextlib.suppress(OSError):
                     os.rmdir(path)
         self.lock.close()
+
+
+def wait_until(condition, seconds=PATIENCE):
+    """What the condition gives once it is true, or at the end of the time."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(PAUSE)
 
 
 def new_id():
@@ -404,12 +420,7 @@ def case_blind_node(bench):
         with open(where + "/cgroup.procs", "w", encoding="utf-8") as procs:
             procs.write(str(sleeper.pid))
         bench.daemon.send_signal(signal.SIGHUP)
-        told = []
-        for _ in range(100):
-            told = [text for text in bench.status()["degraded"] if "no cgroup2 id" in text]
-            if told:
-                break
-            time.sleep(0.05)
+        told = wait_until(lambda: [text for text in bench.status()["degraded"] if "no cgroup2 id" in text])
         expect(told and name[:12] in told[0] and str(sleeper.pid) in told[0], "status does not tell: %s" % told)
         done = subprocess.run([bench.reprieve, "doctor", "--json"], stdout=subprocess.PIPE, check=False)
         expect(json.loads(done.stdout)["container_processes_without_cgroup2"] >= 1, "doctor does not tell")
@@ -429,52 +440,43 @@ def cases():
     return rows
 
 
+def run_case(bench, name, function):
+    """As ring.run_case; a record that contradicts what was known before fails the case that it came in."""
+    def checked(bench):
+        before = bench.status().get("mismatches")
+        function(bench)
+        after = bench.status().get("mismatches")
+        expect(after == before, "mismatches: %s, before it %s" % (after, before))
+    return ring.run_case(bench, name, checked)
+
+
 def run_all(bench, chosen):
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     bench.start_daemon()
-    for name, case in chosen:
-        started = time.monotonic()
-        try:
-            case(bench)
-            counts["passed"] += 1
-            print("ok   %s (%.1f s)" % (name, time.monotonic() - started))
-        except Skip as reason:
-            counts["skipped"] += 1
-            print("skip %s: %s" % (name, reason))
-        except Failure as reason:
-            counts["failed"] += 1
-            print("FAIL %s: %s" % (name, reason))
-    mismatches = bench.status().get("mismatches")
-    if mismatches:
-        counts["failed"] += 1
-        print("FAIL mismatches: %s" % mismatches)
+    for name, function in chosen:
+        counts[run_case(bench, name, function)] += 1
     return counts
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
-        print("skip containers: needs root, runc, busybox and cgroup2\n0 passed, 0 failed, %d skipped" % len(chosen))
-        return 0
-    scratch = tempfile.mkdtemp(prefix="reprieve-containers.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.reprieve), scratch)
+def lacking(options):
+    if not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
+        return ring.lacking(options) or "needs runc, busybox and cgroup2"
+    return ring.lacking(options)
+
+
+@contextlib.contextmanager
+def serving(bench):
+    """A bench whose daemon runs."""
     try:
-        counts = run_all(bench, chosen)
+        bench.start_daemon()
+        yield bench
     finally:
         bench.end()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+
+
+def open_bench(options, scratch):
+    return serving(Bench(options.reprieve, scratch))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("containers", __doc__, cases(), open_bench, why_not=lacking, run=run_case))

@@ -612,6 +612,28 @@ def case_restart(reprieve):
         bench.phase(items[1], "Approved")
 
 
+def case_old_approval(reprieve):
+    """The daemon is lost while a process is held that was approved once before: that answer is to the first question alone."""
+    with Bench(reprieve, ["--pins", pins()]) as bench:
+        pod, where = bench.pod(), bench.fill()
+        agent = Agent(bench, "exec rm -r %s" % where, pod)
+        first = bench.object(where)
+        bench.patch(first, decision="approve", scope="once", decidedBy="alice")
+        bench.phase(first, "Approved")
+        second = bench.object(where)
+        expect(len(os.listdir(where)) == FILES - 1, "%d files are left" % len(os.listdir(where)))
+        bench.lose_daemon()
+        bench.start()
+        wait_for("the objects' being known", lambda: json.loads(bench.call("status", "--json"))["hold_objects"]["synced"])
+        time.sleep(0.5)
+        expect(len(os.listdir(where)) == FILES - 1, "%d files are left" % len(os.listdir(where)))
+        expect(bench.again(first)["status"]["phase"] == "Approved" and
+               bench.again(second)["status"]["phase"] == "Pending" and len(bench.holds()) == 2,
+               "objects: %s" % [item["status"] for item in bench.holds()])
+        bench.patch(second, decision="approve", decidedBy="alice")
+        went_on(agent, where)
+
+
 def case_left_behind(reprieve):
     """Objects of holds that are no more: ended at the start; what was ended more than an hour ago is deleted."""
     bench = Bench(reprieve)
@@ -766,7 +788,7 @@ def case_plugin_usage(unused):
 SHARED = [case_object, case_deny, case_deny_kill, case_once, case_time, case_malformed, case_outside, case_local,
           case_timed_out, case_process_gone, case_deleted, case_name_taken, case_version_gone, case_away,
           case_forbidden, case_flood]
-OWN = [case_verified, case_restart, case_left_behind, case_plugin, case_plugin_refused, case_plugin_watch,
+OWN = [case_verified, case_restart, case_old_approval, case_left_behind, case_plugin, case_plugin_refused, case_plugin_watch,
        case_plugin_usage]
 
 

@@ -2,35 +2,33 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Agents by pod, live: containers of runc in pods' cgroups, and a server that tells of those pods, late or in time.
 
-    test_pod_agents.py [--reprieve PATH] [--list] [NAME...]
+    test_pod_agents.py [--reprieve PATH] [--list] [--keep] [NAME...]
 
 The daemon watches the stand-in of test_pods.py; cgroups are made in the kubelet's order, the pod's first. What counts is
 what the container's first instruction, an rm of a volume, was seen to do. Needs root, runc, busybox and cgroup2.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_containers  # noqa: E402 (from this file's own directory)
+import ring  # noqa: E402 (from this file's own directory)
+import test_containers  # noqa: E402
 import test_pods  # noqa: E402
-from test_containers import FILES, Container, Failure, cgroup_root, expect, kubepods, new_id  # noqa: E402
+from ring import expect  # noqa: E402
+from test_containers import FILES, PATIENCE, Container, cgroup_root, kubepods, new_id, wait_until  # noqa: E402
 
 HELD = 5  # files of a container that is held at each of them
 LEAD = 0.4  # seconds between a pod's cgroup and its first container; a kubelet takes longer, for the sandbox
-HERE = os.path.dirname(os.path.abspath(__file__))
 POLICY = """version: 1
 default: allow
 unresolved: {{verdict: {verdict}, timeout: {timeout}}}
@@ -67,7 +65,7 @@ class Api:
         metadata = {"uid": uid, "namespace": space, "name": name or "pod-" + uid[:8],
                     "labels": {"ai-agent": "true" if labelled else "false"}}
         if config_hash:
-            metadata["annotations"] = {"kubernetes.io/config.hash": config_hash}
+            metadata["annotations"] = {"kubernetes.io/config.hash": config_hash, "kubernetes.io/config.mirror": config_hash}
         pod = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": test_pods.NODE}, "status": {}}
         self.cluster.pods[uid] = pod
         self.do(lambda: self.cluster.record("ADDED", pod, True))
@@ -94,7 +92,7 @@ class Api:
 class Bench(test_containers.Bench):
     def __init__(self, reprieve, scratch):
         super().__init__(reprieve, scratch)
-        self.verdict, self.timeout = "alert", "20s"
+        self.verdict, self.timeout = "alert", "%ds" % (2 * PATIENCE / 3)
         self.api = Api()
 
     def policy_text(self):
@@ -107,29 +105,19 @@ class Bench(test_containers.Bench):
         with open(os.path.join(self.scratch, "policy.yaml"), "w", encoding="utf-8") as file:
             file.write(self.policy_text())
         self.daemon.send_signal(signal.SIGHUP)
-        for _ in range(200):
-            if self.status()["policy"]["generation"] > before:
-                return
-            time.sleep(0.02)
-        raise Failure("the policy was not reloaded")
+        expect(wait_until(lambda: self.status()["policy"]["generation"] > before), "the policy was not reloaded")
 
     def tier(self):
         return {row["op"]: row["tier"] for row in self.status()["tiers"]}["unlink"]
 
     def waits(self, count):
         """Until so many calls wait for their pods to be known."""
-        for _ in range(400):
-            waiting = self.status()["pods"]["unresolved"]["waiting"]
-            if waiting == count:
-                return
-            time.sleep(0.02)
-        raise Failure("%d calls wait, not %d" % (waiting, count))
+        def waiting():
+            return self.status()["pods"]["unresolved"]["waiting"]
+        expect(wait_until(lambda: waiting() == count), "not %d calls wait, but %d" % (count, waiting()))
 
     def pending(self):
-        done = subprocess.run([self.reprieve, "pending", "--json", "--socket", self.socket], stdout=subprocess.PIPE,
-                              check=True)
-        holds = [json.loads(line) for line in done.stdout.splitlines()]
-        return [hold for hold in holds if hold["state"] == "open"]
+        return [hold for hold in self.ask("pending")["holds"] if hold["state"] == "open"]
 
     def answer(self, command, hold, *options):
         subprocess.run([self.reprieve, command, str(hold["hold"]), "--socket", self.socket] + list(options),
@@ -143,12 +131,10 @@ class Bench(test_containers.Bench):
 
     def known(self, count):
         """Waits until the daemon has heard of that many agents' pods."""
-        for _ in range(400):
+        def is_known():
             pods = self.status()["pods"]
-            if pods["agents"] == count and pods["synced"]:
-                return
-            time.sleep(0.02)
-        raise Failure("the daemon knows %s" % pods)
+            return pods["agents"] == count and pods["synced"]
+        expect(wait_until(is_known), "not %d agents' pods are known: %s" % (count, self.status()["pods"]))
 
     def gone(self, pod):
         """Deleted, and heard of: the next one is then told from it by the number of agents alone."""
@@ -214,7 +200,8 @@ def case_first_instruction(bench, style):
     # Neither what the runtime does to make the container, nor where it stands then, is the session's.
     expect(event["session"]["workspace"] == "/", "workspace: %s" % event["session"])
     with open(bench.events_path, encoding="utf-8") as lines:
-        expect("runc:[" not in lines.read(), "the runtime's own operations were told of")
+        told = [event for event in map(json.loads, lines) if event["kind"] == "op" and event["process"]["comm"].startswith("runc:[")]
+    expect(not told, "the runtime's own operations were told of: %s" % told[:1])
     # Another container of the same pod: a restart.
     expect_seen(bench, bench.container(uid, style))
     bench.gone(pod)
@@ -303,10 +290,7 @@ def case_reload(bench):
     bench.known(bench.agents())
     before = bench.status()
     bench.daemon.send_signal(signal.SIGHUP)
-    for _ in range(200):
-        if bench.status()["policy"]["generation"] > before["policy"]["generation"]:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: bench.status()["policy"]["generation"] > before["policy"]["generation"])
     bench.known(bench.agents())
     expect(bench.status()["pods"]["lists"] == before["pods"]["lists"], "the pods were listed again")
     expect_seen(bench, bench.container(uid))
@@ -323,11 +307,7 @@ def case_api_away(bench):
         bench.api.server.absent = True
         bench.api.server.cut()
     bench.api.do(leave)
-    for _ in range(400):
-        if bench.status()["pods"].get("error"):
-            break
-        time.sleep(0.02)
-    expect(bench.status()["pods"].get("error"), "status says nothing")
+    expect(wait_until(lambda: bench.status()["pods"].get("error")), "status says nothing")
     expect_seen(bench, bench.container(uid))
     bench.api.do(lambda: setattr(bench.api.server, "absent", False))
     bench.gone(pod)
@@ -345,7 +325,7 @@ class Running(threading.Thread):
     def run(self):
         self.status = self.container.run(self.script)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=PATIENCE):
         self.join(seconds)
         expect(self.status is not None, "the container has not ended")
         return self.status
@@ -377,17 +357,13 @@ def case_unresolved(bench, style):
     bench.waits(1)
     expect(len(os.listdir(where)) == HELD, "the agent went on with its neighbour")
     pod = bench.api.create(agent)
-    for _ in range(200):
-        if bench.pending():
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(bench.pending)
     expect(len(holds) == 1 and holds[0]["rule"] == "held", "pending: %s" % holds)
     expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     while runs[0].is_alive():
         for hold in bench.pending():
             bench.answer("deny", hold)
-        time.sleep(0.02)
+        time.sleep(test_containers.PAUSE)
     expect(len(os.listdir(where)) == HELD, "%d of %d files are left" % (len(os.listdir(where)), HELD))
     expect(runs[0].status == 1, "status %s: %s" % (runs[0].status, first.output[-200:]))
     event = [event for event in bench.operations(first.id, 1) if event["verdict"] == "hold"][0]
@@ -424,15 +400,10 @@ def case_late_allow(bench):
 def case_late_deny(bench):
     """Refused, each file, and without waiting anew for each; once the pod is known it is let be."""
     container, where, run = late(bench, "deny", "rm -rf /work/d; while [ ! -e /work/go ]; do sleep 0.05; done; rm -rf /work/d")
-    for _ in range(10):
-        if len(bench.operations(container.id, FILES)) >= FILES:
-            break
+    expect(len(bench.operations(container.id, FILES, 2 * PATIENCE)) >= FILES, "not every refusal was told of")
     expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
     pod = bench.api.create(container.pod, labelled=False)
-    for _ in range(400):
-        if not bench.status()["pods"]["unresolved"]["late"]:
-            break
-        time.sleep(0.02)
+    expect(wait_until(lambda: not bench.status()["pods"]["unresolved"]["late"]), "the pod is not known")
     with open(os.path.join(container.volume, "go"), "wb"):
         pass
     expect(run.wait() == 0 and not os.path.exists(where), "status %s: %s" % (run.status, container.output[-200:]))
@@ -444,11 +415,7 @@ def case_late_deny(bench):
 def case_late_hold(bench):
     """Somebody is asked about a pod that nobody tells of. When it turns out to be no agent's, it goes on by itself."""
     container, where, run = late(bench, "hold")
-    for _ in range(400):
-        if bench.pending():
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(bench.pending)
     expect(len(holds) == 1 and holds[0]["rule"] == "unresolved", "pending: %s" % holds)
     expect(len(os.listdir(where)) == FILES, "%d files are left" % len(os.listdir(where)))
     pod = bench.api.create(container.pod, labelled=False)
@@ -463,16 +430,9 @@ def case_late_agent(bench):
     container = deleter(bench, new_uid())
     where = container.fill("held")
     run = Running(container, "exec rm -rf /work/held")
-    for _ in range(400):
-        if bench.pending():
-            break
-        time.sleep(0.02)
+    wait_until(bench.pending)
     pod = bench.api.create(container.pod)
-    for _ in range(400):
-        if [hold for hold in bench.pending() if hold["rule"] == "held"]:
-            break
-        time.sleep(0.02)
-    holds = bench.pending()
+    holds = wait_until(lambda: [hold for hold in bench.pending() if hold["rule"] == "held"])
     expect(len(holds) == 1 and holds[0]["rule"] == "held" and holds[0]["session"]["agent"] == "pod-agent",
            "pending: %s" % holds)
     bench.answer("approve", holds[0])
@@ -512,30 +472,10 @@ def cases():
             ("pod-static", case_static_pod), ("pod-reload", case_reload), ("pod-api-away", case_api_away)]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reprieve", default=os.path.join(HERE, "..", "..", "build", "reprieve"))
-    parser.add_argument("--list", action="store_true", help="print the names of the cases")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    options = parser.parse_args()
-    chosen = [row for row in cases() if not options.names or any(name in row[0] for name in options.names)]
-    if options.list:
-        print("\n".join(row[0] for row in chosen))
-        return 0
-    if os.geteuid() != 0 or not shutil.which("runc") or not shutil.which("busybox") or not cgroup_root():
-        print("skip pods: needs root, runc, busybox and cgroup2\n0 passed, 0 failed, %d skipped" % len(chosen))
-        return 0
-    scratch = tempfile.mkdtemp(prefix="reprieve-pod-agents.", dir="/tmp")
-    bench = Bench(os.path.abspath(options.reprieve), scratch)
-    try:
-        counts = test_containers.run_all(bench, chosen)
-    finally:
-        bench.end()
-        shutil.rmtree(scratch, ignore_errors=True)
-    print("%(passed)d passed, %(failed)d failed, %(skipped)d skipped" % counts)
-    return 1 if counts["failed"] else 0
+def open_bench(options, scratch):
+    return test_containers.serving(Bench(options.reprieve, scratch))
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(143))
-    sys.exit(main())
+    sys.exit(ring.main("pod-agents", __doc__, cases(), open_bench, why_not=test_containers.lacking,
+                       run=test_containers.run_case))

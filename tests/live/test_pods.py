@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -82,7 +83,10 @@ class Cluster:
         if self.random.random() < 0.7:
             metadata["labels"] = {"ai-agent": self.random.choice(("true", "false")), "app": "x\u00e9\n"}
         if self.random.random() < 0.2:
-            metadata["annotations"] = {"kubernetes.io/config.hash": "%032x" % self.random.getrandbits(128)}
+            text = "%032x" % self.random.getrandbits(128)
+            metadata["annotations"] = {"kubernetes.io/config.hash": text}
+            if self.random.random() < 0.7:  # what has none is no static pod's, whatever it says
+                metadata["annotations"]["kubernetes.io/config.mirror"] = text
         pod = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {}, "status": {"phase": "Pending"}}
         where = self.random.random()
         if where < 0.75:
@@ -111,7 +115,7 @@ class Cluster:
                           for one in status.get(kind, []) if one.get("containerID")}
             entry = {"namespace": metadata["namespace"], "name": metadata["name"],
                      "labels": metadata.get("labels", {}), "containers": containers, "agent": agent_of(pod),
-                     "hash": metadata.get("annotations", {}).get("kubernetes.io/config.hash")}
+                     "hash": metadata.get("annotations", {}).get("kubernetes.io/config.mirror")}
             wanted[uid] = entry
         return wanted
 
@@ -150,6 +154,8 @@ class Server:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+                await reader.readexactly(int(length.group(1)) if length else 0)
                 self.requests += 1
                 if self.absent:
                     break
@@ -175,6 +181,8 @@ class Server:
             await self.reply(writer, 401, self.status(401, "Unauthorized"))
         elif self.refuse:
             await self.reply(writer, self.refuse, self.status(self.refuse, "refused on purpose"))
+        elif url.path != "/api/v1/pods":
+            await self.reply(writer, 404, self.status(404, "not found"))
         elif query.get("watch"):
             await self.watch(writer, query)
         else:

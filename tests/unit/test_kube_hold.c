@@ -6,12 +6,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 static json_t *parse(const char *text)
 {
-	json_t *object = json_loads(text, 0, NULL);
+	json_t *object = json_loads(text, JSON_ALLOW_NUL, NULL);
 
 	assert_non_null(object);
 	return object;
@@ -35,6 +37,7 @@ static const struct asked_row asked_rows[] = {
 	{"{\"decision\":\"deny\"}", VERDICT_DENY, GRANT_PROCESS, 0, NULL},
 	{"{\"decision\":\"deny\",\"kill\":true}", VERDICT_KILL, GRANT_PROCESS, 0, NULL},
 	{"{\"decision\":\"Approve\"}", 0, 0, 0, "spec.decision: 'Approve' is none"},
+	{"{\"decision\":\"approve\\u0000d\"}", 0, 0, 0, "spec.decision: a text"},
 	{"{\"decision\":true}", 0, 0, 0, "spec.decision: a text"},
 	{"{\"decision\":\"approve\",\"for\":\"0s\"}", 0, 0, 0, "'0s' is no time"},
 	{"{\"decision\":\"approve\",\"for\":\"24h1ms\"}", 0, 0, 0, "'24h1ms' is no time up to 24h"},
@@ -47,6 +50,57 @@ static const struct asked_row asked_rows[] = {
 	{"{\"decision\":\"deny\",\"kill\":1}", 0, 0, 0, "true or false"},
 	{"{\"decision\":\"approve\",\"decidedBy\":[]}", 0, 0, 0, "spec.decidedBy: a text"},
 };
+
+/* Two processes that begin alike, as the daemons of two nodes do, do not come back at the same moment. */
+static void waits_differ_between_nodes(void **state)
+{
+	uint64_t waits[2][4] = {};
+
+	(void)state;
+	for (size_t node = 0; node < 2; node++) {
+		int pipes[2];
+		pid_t child;
+
+		assert_int_equal(pipe(pipes), 0);
+		child = fork();
+		if (!child) {
+			for (size_t i = 0; i < 4; i++)
+				waits[node][i] = kube_spread(1000000000);
+			_exit(write(pipes[1], waits[node], sizeof(waits[node])) != sizeof(waits[node]));
+		}
+		assert_int_equal(read(pipes[0], waits[node], sizeof(waits[node])), sizeof(waits[node]));
+		waitpid(child, NULL, 0);
+		close(pipes[0]);
+		close(pipes[1]);
+		for (size_t i = 0; i < 4; i++)
+			assert_in_range(waits[node][i], 500000000, 1000000000);
+	}
+	assert_memory_not_equal(waits[0], waits[1], sizeof(waits[0]));
+}
+
+static void the_api_is_spoken_to_in_private(void **state)
+{
+	static const char *const good[] = {"https://10.0.0.1:6443", "https://[fd00::1]:443", "https://api.example",
+					   "http://127.0.0.1:8001", "http://localhost:8001", "http://localhost",
+					   "http://[::1]:8001/"};
+	static const char *const bad[] = {"http://10.0.0.1:6443",
+					  "http://127.0.0.1.example",
+					  "http://localhost.example:80",
+					  "http://localhost:80@10.0.0.1",
+					  "http://",
+					  "https://",
+					  "file:///etc/passwd",
+					  "ftp://127.0.0.1",
+					  "10.0.0.1:6443",
+					  "HTTPS//x",
+					  ""};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_true(kube_is_server(good[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_false(kube_is_server(bad[i]));
+}
 
 static void test_asked(void **state)
 {
@@ -206,8 +260,14 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_asked),  cmocka_unit_test(test_undecided), cmocka_unit_test(test_manager),
-		cmocka_unit_test(test_status), cmocka_unit_test(test_label),	 cmocka_unit_test(test_names),
+		cmocka_unit_test(waits_differ_between_nodes),
+		cmocka_unit_test(the_api_is_spoken_to_in_private),
+		cmocka_unit_test(test_asked),
+		cmocka_unit_test(test_undecided),
+		cmocka_unit_test(test_manager),
+		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_label),
+		cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

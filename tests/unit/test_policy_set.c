@@ -384,7 +384,7 @@ static void append_refusal(const char *name, const struct yaml_node *schema, FIL
 	bool changed;
 
 	snprintf(path, sizeof(path), CORPUS "/%s", name);
-	object = json_load_file(path, 0, NULL);
+	object = json_load_file(path, JSON_ALLOW_NUL, NULL);
 	assert_non_null(object);
 	bench_open(&bench, node_policy);
 	before = put(&bench, "team-a", "a", good);
