@@ -299,8 +299,8 @@ class Bench(test_pod_agents.Bench):
                 try:
                     for hold in self.pending():
                         self.decide(hold)
-                except (subprocess.CalledProcessError, ValueError):
-                    continue  # there is no daemon just now
+                except (OSError, ValueError, KeyError):
+                    continue  # there is no daemon just now, or one that is busy
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
