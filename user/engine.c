@@ -28,6 +28,7 @@
 #define BACKLOG_BYTES ((size_t)1 << 30) /* records that may wait to be judged and written */
 #define LOSS_TICK_USEC 1000000
 #define BLIND_TICKS 60 /* between looks for containers that the kernel side cannot tell apart */
+#define GONE_TICKS 5 /* between looks for pods that were never known and are gone */
 #define IDLE_TICKS 10 /* without a session, until results are disarmed: they cost others something, arming costs us */
 #define AWAIT_GRACE_NS (5 * NSEC_PER_SEC) /* a daemon's tick may be late by */
 #define SLICE_NS (20 * NSEC_PER_MSEC)
@@ -417,6 +418,17 @@ static void hook_go_on(const struct event *event, void *userdata)
 			    strerror(-error));
 }
 
+static bool hook_exists(const char *path, void *userdata)
+{
+	const struct engine *engine = userdata;
+	char full[PATH_MAX];
+
+	/* Without the hierarchy nobody can tell. */
+	return !engine->facts.cgroup2 ||
+	       snprintf(full, sizeof(full), "%s%s", engine->facts.cgroup_root, path) >= (int)sizeof(full) ||
+	       !access(full, F_OK);
+}
+
 static void hook_late(void *userdata)
 {
 	struct engine *engine = userdata;
@@ -469,7 +481,7 @@ static int take_unresolved(struct engine *engine, const void *record, size_t siz
 
 static int open_unresolved(struct engine *engine, sd_event *event)
 {
-	struct unresolved_hooks hooks = {hook_is_known, hook_go_on, hook_late, engine};
+	struct unresolved_hooks hooks = {hook_is_known, hook_go_on, hook_exists, hook_late, engine};
 
 	return unresolved_new(event, &hooks, &engine->unresolved);
 }
@@ -1477,6 +1489,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 	arm_results(engine);
 	if (++engine->blind_ticks >= BLIND_TICKS)
 		tell_blind(engine);
+	if (engine->blind_ticks % GONE_TICKS == 0)
+		unresolved_forget_gone(engine->unresolved);
 	if (!sessions_count(pipeline_sessions(engine->pipeline)) && ++engine->idle_ticks == IDLE_TICKS)
 		guard_arm_results(engine->guard, false);
 	if (engine->awaiting)

@@ -17,6 +17,7 @@ struct waiting {
 struct unknown {
 	char uid[POD_UID_BYTES];
 	uint64_t deadline; /* CLOCK_BOOTTIME, nanoseconds */
+	char *path; /* of its cgroup */
 	bool late;
 };
 
@@ -106,6 +107,8 @@ void unresolved_free(struct unresolved *unresolved)
 		free(call);
 	}
 	sd_event_source_disable_unref(unresolved->timer);
+	for (size_t i = 0; i < unresolved->pod_count; i++)
+		free(unresolved->pods[i].path);
 	free(unresolved->pods);
 	free(unresolved);
 }
@@ -131,6 +134,7 @@ static int forget_late(struct unresolved *unresolved)
 		if (!unresolved->pods[i].late)
 			continue;
 		unresolved->pod_count -= 1;
+		free(unresolved->pods[i].path);
 		memmove(&unresolved->pods[i], &unresolved->pods[i + 1],
 			(unresolved->pod_count - i) * sizeof(*unresolved->pods));
 		return 0;
@@ -139,9 +143,10 @@ static int forget_late(struct unresolved *unresolved)
 }
 
 /* Its time begins with the first call that waits for it. */
-static int expect_pod(struct unresolved *unresolved, const char *uid)
+static int expect_pod(struct unresolved *unresolved, const char *uid, struct span path)
 {
-	struct unknown *grown;
+	struct unknown *grown, *pod;
+	char *copy;
 
 	if (find(unresolved, uid))
 		return 0;
@@ -151,16 +156,20 @@ static int expect_pod(struct unresolved *unresolved, const char *uid)
 	if (!grown)
 		return -ENOMEM;
 	unresolved->pods = grown;
-	grown[unresolved->pod_count] = (struct unknown){.deadline = now_ns(CLOCK_BOOTTIME) + unresolved->timeout};
-	snprintf(grown[unresolved->pod_count++].uid, POD_UID_BYTES, "%s", uid);
+	copy = strndup(path.data, path.length);
+	if (!copy)
+		return -ENOMEM;
+	pod = &grown[unresolved->pod_count++];
+	*pod = (struct unknown){.deadline = now_ns(CLOCK_BOOTTIME) + unresolved->timeout, .path = copy};
+	snprintf(pod->uid, sizeof(pod->uid), "%s", uid);
 	arm(unresolved);
 	return 0;
 }
 
-static int keep(struct unresolved *unresolved, const void *record, size_t size, const char *uid)
+static int keep(struct unresolved *unresolved, const void *record, size_t size, const char *uid, struct span path)
 {
 	struct waiting *call = malloc(sizeof(*call) + size);
-	int error = call ? expect_pod(unresolved, uid) : -ENOMEM;
+	int error = call ? expect_pod(unresolved, uid, path) : -ENOMEM;
 
 	if (error) {
 		free(call);
@@ -174,6 +183,12 @@ static int keep(struct unresolved *unresolved, const void *record, size_t size, 
 	return 0;
 }
 
+/* From the root down to the pod's component. */
+static struct span pod_path(const char *path, const struct container_place *place)
+{
+	return (struct span){path, place->pod_at + strcspn(path + place->pod_at, "/")};
+}
+
 int unresolved_take(struct unresolved *unresolved, const void *record, size_t size, const char *cgroup_path)
 {
 	struct container_place place = {};
@@ -184,7 +199,7 @@ int unresolved_take(struct unresolved *unresolved, const void *record, size_t si
 		r = container_of_path(cgroup_path, strlen(cgroup_path), &place);
 	if (cgroup_path && !r && place.pod_uid[0] && !unresolved_is_late(unresolved, place.pod_uid) &&
 	    !unresolved->hooks.is_known(place.pod_uid, unresolved->hooks.userdata))
-		r = keep(unresolved, record, size, place.pod_uid);
+		r = keep(unresolved, record, size, place.pod_uid, pod_path(cgroup_path, &place));
 	else
 		r = 1;
 	if (r)
@@ -211,21 +226,41 @@ static void let_go(struct unresolved *unresolved, bool all)
 	}
 }
 
-static void forget_known(struct unresolved *unresolved)
+static bool is_known(const struct unresolved *unresolved, const struct unknown *pod)
+{
+	return unresolved->hooks.is_known(pod->uid, unresolved->hooks.userdata);
+}
+
+static bool is_gone(const struct unresolved *unresolved, const struct unknown *pod)
+{
+	return pod->late && unresolved->hooks.exists &&
+	       !unresolved->hooks.exists(pod->path, unresolved->hooks.userdata);
+}
+
+static void forget(struct unresolved *unresolved,
+		   bool (*forgets)(const struct unresolved *unresolved, const struct unknown *pod))
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < unresolved->pod_count; i++)
-		if (!unresolved->hooks.is_known(unresolved->pods[i].uid, unresolved->hooks.userdata))
+	for (size_t i = 0; i < unresolved->pod_count; i++) {
+		if (forgets(unresolved, &unresolved->pods[i]))
+			free(unresolved->pods[i].path);
+		else
 			unresolved->pods[kept++] = unresolved->pods[i];
+	}
 	unresolved->pod_count = kept;
-	arm(unresolved);
 }
 
 void unresolved_settle(struct unresolved *unresolved)
 {
 	let_go(unresolved, false);
-	forget_known(unresolved);
+	forget(unresolved, is_known);
+	arm(unresolved);
+}
+
+void unresolved_forget_gone(struct unresolved *unresolved)
+{
+	forget(unresolved, is_gone);
 }
 
 void unresolved_let_go(struct unresolved *unresolved)

@@ -19,6 +19,8 @@ struct unresolved_hooks {
 	bool (*is_known)(const char *uid, void *userdata);
 	/* Lets the process go on, with the same call once more, or judges its program. It prints where that fails. */
 	void (*go_on)(const struct event *event, void *userdata);
+	/* Is there a cgroup at that path of the hierarchy still? NULL: for ever. */
+	bool (*exists)(const char *path, void *userdata);
 	/* A pod has kept its calls waiting for too long: unresolved_is_late() says so of it from now on. */
 	void (*late)(void *userdata);
 	void *userdata;
@@ -43,6 +45,9 @@ int unresolved_take(struct unresolved *unresolved, const void *record, size_t si
 void unresolved_settle(struct unresolved *unresolved);
 /* The same of all that waits, known or not. */
 void unresolved_let_go(struct unresolved *unresolved);
+
+/* Forgets pods that were not known in time and are gone meanwhile. To be called now and then. */
+void unresolved_forget_gone(struct unresolved *unresolved);
 
 bool unresolved_is_late(const struct unresolved *unresolved, const char *uid);
 

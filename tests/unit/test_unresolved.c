@@ -20,6 +20,7 @@ struct bench {
 	sd_event *event;
 	struct unresolved *unresolved;
 	bool knows_a, knows_b;
+	bool lacks_a; /* its cgroup is gone */
 	uint32_t gone[16]; /* processes that went on, in their order */
 	size_t count;
 	unsigned int late;
@@ -31,6 +32,14 @@ static bool is_known(const char *uid, void *userdata)
 	struct bench *bench = userdata;
 
 	return streq(uid, UID_A) ? bench->knows_a : streq(uid, UID_B) && bench->knows_b;
+}
+
+static bool exists(const char *path, void *userdata)
+{
+	struct bench *bench = userdata;
+
+	assert_true(streq(path, "/kubepods/burstable/pod" UID_A) || streq(path, "/kubepods/besteffort/pod" UID_B));
+	return !(strstr(path, UID_A) && bench->lacks_a);
 }
 
 static void go_on(const struct event *event, void *userdata)
@@ -55,7 +64,7 @@ static void late(void *userdata)
 static int set_up(void **state)
 {
 	struct bench *bench = calloc(1, sizeof(*bench));
-	struct unresolved_hooks hooks = {is_known, go_on, late, bench};
+	struct unresolved_hooks hooks = {is_known, go_on, exists, late, bench};
 
 	*state = bench;
 	if (!bench || sd_event_new(&bench->event) < 0 || unresolved_new(bench->event, &hooks, &bench->unresolved))
@@ -192,6 +201,27 @@ static void who_is_late_goes_on_and_waits_no_more(void **state)
 	assert_int_equal(told(bench, "pods_late"), 1);
 }
 
+/* While it is there it stays late; one that is waited for is not looked at. */
+static void late_pods_that_are_gone_are_forgotten(void **state)
+{
+	struct bench *bench = *state;
+
+	unresolved_set_timeout(bench->unresolved, 10 * NSEC_PER_MSEC);
+	take(bench, 1, PATH_A);
+	take(bench, 2, PATH_B);
+	run(bench, 50 * NSEC_PER_MSEC);
+	unresolved_forget_gone(bench->unresolved);
+	assert_int_equal(told(bench, "late"), 2);
+	bench->lacks_a = true;
+	unresolved_forget_gone(bench->unresolved);
+	assert_int_equal(told(bench, "late"), 1);
+	assert_true(unresolved_is_late(bench->unresolved, UID_B));
+	unresolved_set_timeout(bench->unresolved, LONG);
+	take(bench, 3, PATH_A);
+	unresolved_forget_gone(bench->unresolved);
+	assert_int_equal(told(bench, "waiting"), 1);
+}
+
 static void all_can_be_let_go(void **state)
 {
 	struct bench *bench = *state;
@@ -255,6 +285,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pod_that_is_told_of_lets_its_calls_go_on_in_their_order, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(who_is_late_goes_on_and_waits_no_more, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(late_pods_that_are_gone_are_forgotten, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(all_can_be_let_go, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(calls_of_too_many_pods_go_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(late_pods_make_room, set_up, tear_down),
