@@ -561,7 +561,8 @@ static void the_rule_for_unknown_pods_takes_room(void **state)
 	compose(&bench);
 	assert_true(a->accepted && !b->accepted);
 	assert_string_equal(b->reason, "DoesNotFit");
-	assert_non_null(strstr(b->message, "128 rules, and one more that pods are judged by which the API does not tell of in time"));
+	assert_non_null(strstr(
+		b->message, "128 rules, and one more that pods are judged by which the API does not tell of in time"));
 	assert_int_equal(policy_rule_count(bench.policy), 103);
 }
 
