@@ -21,6 +21,10 @@ struct file;
 struct files_struct;
 struct fs_struct;
 struct inode;
+struct io_kiocb;
+struct io_sync;
+struct io_worker;
+struct io_wq_work;
 struct kernel_siginfo;
 struct kernfs_node;
 struct mm_struct;
@@ -127,6 +131,7 @@ struct task_struct {
 	pid_t tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	void *worker_private;
 	u64 start_boottime;
 	char comm[16];
 	struct fs_struct *fs;
@@ -267,6 +272,16 @@ struct fdtable {
 	struct file **fd;
 };
 
+struct io_wq_work {
+};
+
+typedef __u8 u8;
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_wq_work work;
+};
+
 struct trace_event_raw_sys_enter {
 	long int id;
 	long unsigned int args[6];
@@ -304,6 +319,14 @@ struct mount {
 
 struct renamedata {
 	struct dentry *old_dentry;
+};
+
+struct io_sync {
+	int mode;
+};
+
+struct io_worker {
+	struct io_wq_work *cur_work;
 };
 
 #pragma clang attribute pop

@@ -10,7 +10,18 @@
 #define FMODE_WRITE 2
 #define O_APPEND 02000
 #define O_TRUNC 01000
-#define FALLOC_DESTROYS (0x02 | 0x08 | 0x10)
+#define FALLOC_PUNCH_HOLE 0x02
+#define FALLOC_COLLAPSE_RANGE 0x08
+#define FALLOC_ZERO_RANGE 0x10
+#define FALLOC_DESTROYS (FALLOC_PUNCH_HOLE | FALLOC_COLLAPSE_RANGE | FALLOC_ZERO_RANGE)
+#define FS_IOC_UNRESVSP_16 0x5829 /* include/linux/falloc.h: 'X' and 41, 43, 57 */
+#define FS_IOC_UNRESVSP64_16 0x582b
+#define FS_IOC_ZERO_RANGE_16 0x5839
+#define IORING_OP_FALLOCATE 17
+#define SYS_IOCTL 16
+#define SYS_IOCTL_32 54
+#define SYS_FALLOCATE 285
+#define SYS_FALLOCATE_32 324
 #define SYS_WRITE 1
 #define SYS_WRITEV 20
 #define SYS_SENDFILE 40
@@ -438,46 +449,70 @@ static __always_inline int guard_open(bool whole, const struct file *file)
 
 GUARD(file_open, "file_open", 1, guard_open(whole, (struct file *)ctx[0]))
 
-/*
- * What a thread's fallocate is to do, noted as it begins: it asks the hook for permission as a write does, and may come
- * by its system call, by an ioctl (FS_IOC_UNRESVSP) or through io_uring.
- */
-struct fallocating {
-	__u64 file;
-	__u64 mode;
-};
+/* Before commit e32cf5dfbe22 (5.17), which gave it to all kernel threads. */
+struct task_struct___io_worker {
+	void *pf_io_worker;
+} __attribute__((preserve_access_index));
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64); /* thread */
-	__type(value, struct fallocating);
-} fallocates SEC(".maps");
-
-SEC("fentry/vfs_fallocate")
-int BPF_PROG(fallocate_begins, struct file *file, int mode)
+/* What io_uring keeps for an io worker; NULL where this kernel has none of these. */
+static __always_inline struct io_worker *io_worker_of(struct task_struct *task)
 {
-	__u64 key = bpf_get_current_pid_tgid();
-	struct fallocating own = {.mode = (__u32)mode};
+	struct task_struct___io_worker *older = (void *)task;
 
-	if (!(mode & FALLOC_DESTROYS) || !may_be_judged())
-		return 0;
-	own.file = address_of(file);
-	bpf_map_update_elem(&fallocates, &key, &own, BPF_ANY);
-	return 0;
+	if (bpf_core_field_exists(task->worker_private))
+		return BPF_CORE_READ(task, worker_private);
+	if (bpf_core_field_exists(older->pf_io_worker))
+		return BPF_CORE_READ(older, pf_io_worker);
+	return NULL;
 }
 
-/* The mode of the fallocate that asks for this file; 0: it is a write. */
-static __always_inline __u64 fallocate_mode(__u64 file)
+/* The mode of the fallocate that an io worker is at: io_uring leaves every one to them. 0: it is at something else. */
+static __always_inline __u64 fallocate_mode_of_worker(struct task_struct *task)
 {
-	__u64 key = bpf_get_current_pid_tgid(), mode;
-	struct fallocating *own = bpf_map_lookup_elem(&fallocates, &key);
+	struct io_worker *worker = io_worker_of(task);
+	struct io_wq_work *work = BPF_CORE_READ(worker, cur_work);
+	struct io_kiocb *request = (void *)((char *)work - bpf_core_field_offset(struct io_kiocb, work));
 
-	if (!own || own->file != file)
+	if (!work || BPF_CORE_READ(request, opcode) != IORING_OP_FALLOCATE)
 		return 0;
-	mode = own->mode;
-	bpf_map_delete_elem(&fallocates, &key);
-	return mode;
+	return (__u32)BPF_CORE_READ((struct io_sync *)request, mode);
+}
+
+/* A destructive mode where an ioctl (fs/ioctl.c, ioctl_preallocate) is one that ends in vfs_fallocate. */
+static __always_inline __u64 fallocate_mode_of_ioctl(__u64 command)
+{
+	switch (command & 0xffff) { /* type and number: the size is another one for 32-bit programs */
+	case FS_IOC_UNRESVSP_16:
+	case FS_IOC_UNRESVSP64_16:
+		return FALLOC_PUNCH_HOLE;
+	case FS_IOC_ZERO_RANGE_16:
+		return FALLOC_ZERO_RANGE;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * The mode of the fallocate that asks for permission, which it does as a write does; 0: it is a write. Not noted by a
+ * program at vfs_fallocate: such a one is passed by while another task is preempted in it.
+ */
+static __always_inline __u64 fallocate_mode(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct pt_regs *regs = regs_of_current();
+	__u64 number;
+
+	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+		return fallocate_mode_of_worker(task);
+	number = BPF_CORE_READ(regs, orig_ax);
+	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT) {
+		if (number == SYS_IOCTL_32)
+			return fallocate_mode_of_ioctl(BPF_CORE_READ(regs, cx));
+		return number == SYS_FALLOCATE_32 ? BPF_CORE_READ(regs, cx) : 0;
+	}
+	if (number == SYS_IOCTL)
+		return fallocate_mode_of_ioctl(BPF_CORE_READ(regs, si));
+	return number == SYS_FALLOCATE ? BPF_CORE_READ(regs, si) : 0;
 }
 
 /*
@@ -512,8 +547,8 @@ static __always_inline int guard_write(bool whole, const struct file *file, int 
 	if (mask != MAY_WRITE || !hook_is_member(whole))
 		return 0;
 	address = address_of(file);
-	mode = fallocate_mode(address);
-	if (mode)
+	mode = fallocate_mode();
+	if (mode & FALLOC_DESTROYS)
 		return guard_written(whole, file, OP_OVERWRITE, HOOK_FILE_PERMISSION, mode);
 	inode = file->f_inode;
 	/* A write behind the end loses nothing: output that was redirected to a file goes on there. */

@@ -114,7 +114,6 @@ static const struct program_row program_rows[] = {
 	{"guard_file_open_whole", NEED_LSM, "bpf_lsm_file_open", FORM_WHOLE, WRITES},
 	{"guard_file_permission", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission", FORM_PARTS, 0},
 	{"guard_file_permission_whole", NEED_LSM_OVERWRITE, "bpf_lsm_file_permission", FORM_WHOLE, 0},
-	{"fallocate_begins", NEED_LSM, "vfs_fallocate", FORM_ANY, 1u << OP_OVERWRITE},
 	{"guard_exec", NEED_LSM, "bpf_lsm_bprm_check_security", FORM_ANY, 1u << OP_EXEC},
 	{"guard_step_body", NEED_PART, NULL, FORM_PARTS, ALL_OPS},
 	{"exec_judge_body", NEED_PART, NULL, FORM_PARTS, 1u << OP_EXEC},
