@@ -25,7 +25,9 @@
 
 #include "action.h"
 
-#define LIMIT_NS (1 * NSEC_PER_SEC)
+#define LIMIT_NS \
+	(3 * NSEC_PER_SEC) /* on a busy machine a thread may wait for a CPU that long; after it the process is ended */
+#define CROWD_NS (NSEC_PER_SEC / 4)
 #define PER_THREAD_NS (10 * NSEC_PER_MSEC) /* a time slice or two, where many threads wait for a CPU */
 #define ROUNDS_MAX 64 /* looks at the list of threads, which grows while one of them runs */
 #define POLL_NS 20000
@@ -357,7 +359,7 @@ static int stop_others(struct crowd *crowd, size_t from)
 
 	for (size_t i = from; i < crowd->count && !error; i++)
 		error = interrupt_other(crowd, &crowd->others[i]);
-	deadline = monotonic_ns() + LIMIT_NS / 4 + (crowd->count - from) * PER_THREAD_NS;
+	deadline = monotonic_ns() + CROWD_NS + (crowd->count - from) * PER_THREAD_NS;
 	for (size_t i = from; i < crowd->count && !error; i++)
 		error = await_other(crowd, &crowd->others[i], deadline);
 	return error;

@@ -44,7 +44,7 @@ int resume_call(const struct actor *actor, const struct call_hooks *hooks);
  * OP_CONSULT). The libc function fails with EPERM, as if the kernel had refused; the libpq function returns what it
  * returns when it could not send: 0, or NULL. Nothing is written into the process's memory.
  *
- * Takes some 0.2 ms; a second at most, and 10 ms for each other thread, where threads do not come to a stop. Returns 0;
+ * Takes some 0.2 ms; three seconds at most, and 10 ms for each other thread, where threads do not come to a stop. Returns 0;
  * -ESRCH: the process is gone; -ENOTSUP: the record does not say where the call is; -EPERM: the process is traced by
  * somebody else; -ESTALE: the thread is no longer at that call, somebody else let it go on; -ETIMEDOUT; or what ptrace(2)
  * says. On an error the process is stopped, or dead after -ETIMEDOUT, and the call has not been done, -ESTALE aside: ending

@@ -477,15 +477,15 @@ static void run_heavy(struct live *live)
 	json_t *status, *all, *event;
 	size_t i;
 
+	for (int round = 0; round < ROUNDS; round++)
+		make_many(path_of(live, text("many%d", round)), MANY);
 	second_daemon(live, &daemon, ARGV("--quiet"));
 	for (long core = 0; core < cores && core < 64; core++)
 		hogs[core] = start_hog();
 	for (int round = 0; round < ROUNDS; round++) {
-		const char *dir = path_of(live, "many");
-		struct outcome outcome;
+		const char *dir = path_of(live, text("many%d", round));
+		struct outcome outcome = run(live->reprieve, "run", "--socket", daemon.socket, "--", "rm", "-rf", dir);
 
-		make_many(dir, MANY);
-		outcome = run(live->reprieve, "run", "--socket", daemon.socket, "--", "rm", "-rf", dir);
 		check(!outcome.status, "rm: %s", outcome.output);
 	}
 	for (long core = 0; core < cores && core < 64; core++)
