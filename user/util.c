@@ -2,14 +2,38 @@
 #include "util.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 
 #include "event.h"
 
 enum log_level log_max_level = LOG_LEVEL_INFO;
 
+/*
+ * Messages have names and texts that others chose: none may steer a terminal, or look like a message of its own. Control
+ * characters, C1 included, become question marks; what follows a line's end is indented.
+ */
+static void defuse(const char *line, FILE *to)
+{
+	for (const unsigned char *at = (const unsigned char *)line; *at; at++) {
+		if (*at == '\n') {
+			fputs(at[1] == ' ' ? "\n" : "\n  ", to);
+		} else if (*at < 0x20 || *at == 0x7f) {
+			fputc('?', to);
+		} else if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) {
+			fputc('?', to);
+			at++;
+		} else {
+			fputc(*at, to);
+		}
+	}
+}
+
 void log_message(enum log_level level, const char *format, ...)
 {
+	_cleanup_free_ char *whole = NULL;
 	char line[4096];
+	size_t size;
+	FILE *to;
 	va_list args;
 	int length;
 
@@ -20,8 +44,15 @@ void log_message(enum log_level level, const char *format, ...)
 	va_end(args);
 	if (length < 0)
 		return;
+	to = open_memstream(&whole, &size);
+	if (!to)
+		return;
+	fprintf(to, "reprieve: %s", level == LOG_LEVEL_WARNING ? "warning: " : "");
+	defuse(line, to);
+	fputc('\n', to);
 	/* One write a line, so that lines of several processes on one stderr stay whole. */
-	fprintf(stderr, "reprieve: %s%s\n", level == LOG_LEVEL_WARNING ? "warning: " : "", line);
+	if (!fclose(to))
+		fputs(whole, stderr);
 }
 
 static const char *const op_names[OP_COUNT] = {
