@@ -499,7 +499,8 @@ void holds_process_exec(struct holds *holds, const struct process_id *process, u
 	bool any = false;
 
 	for (struct hold *hold = holds->first; hold; hold = hold->next) {
-		if (!is_process(hold, process))
+		/* Of a call that was taken over from a lost daemon it may be told only now how its program began. */
+		if (!is_process(hold, process) || hold->since > now)
 			continue;
 		any = true;
 		spare_calls(holds, hold);

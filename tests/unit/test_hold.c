@@ -485,6 +485,9 @@ static void test_exec_while_held(void **state)
 	struct process_id id = {.pid = 200, .start = start_of(200)};
 
 	stop_number(fixture, (struct stop){.pid = 200});
+	/* What became of it before is told late. */
+	holds_process_exec(fixture->holds, &id, NOW - SECOND);
+	assert_int_equal(holds_open(fixture->holds), 1);
 	holds_process_exec(fixture->holds, &id, NOW + SECOND);
 	assert_int_equal(fixture->last_state, HOLD_GONE);
 	assert_int_equal(fixture->resumed[200], 0);
