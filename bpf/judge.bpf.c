@@ -521,14 +521,15 @@ __noinline int op_open(__u32 kind)
 	return slot;
 }
 
-/* The same, of a pod that is known by now as what it is. */
+/* The same, of a pod that is known by now as what it is: one look-up for all others. */
 __noinline int op_begin(__u32 kind)
 {
-	struct task_entry *entry = task_entry_current_any();
+	int slot = op_open(kind);
 
-	if (!entry || (entry->awaiting && task_resolve() == STANDING_NOBODY))
-		return -1;
-	return op_open(kind);
+	if (!is_unresolved(slot))
+		return slot;
+	scratch_release(slot);
+	return task_resolve() == STANDING_NOBODY ? -1 : op_open(kind);
 }
 
 /* Adds the path in out[] to the record and to the facts; the second of a rename starts the facts afresh. */
