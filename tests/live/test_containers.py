@@ -388,7 +388,7 @@ def case_exec_and_own_files(bench):
     """What enters a running container belongs to it; what lies in its own layers has no path on the host."""
     pod = bench.pod("cgroupfsburstable")
     container = Container(bench, "containerd", "%s/%s" % (kubepods("cgroupfs", "burstable", pod), new_id()), pod)
-    container.start("exec sleep 60")
+    container.start("exec sleep 600")
     expect(container.execute("touch /inside/a && rm /inside/a") == 0, "runc exec failed")
     events = bench.operations(container.id, 1)
     expect(events and events[-1]["target"]["path"] == "/inside/a", "the deletion was not told")

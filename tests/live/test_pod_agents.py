@@ -233,7 +233,7 @@ def case_told_late(bench):
     """The API tells of a pod whose container runs already: from then on, with what runs in it."""
     uid = new_uid()
     container = bench.container(uid)
-    container.start("exec sleep 60")
+    container.start("exec sleep 600")
     pod = bench.api.create(uid)
     bench.known(bench.agents())
     time.sleep(0.5)

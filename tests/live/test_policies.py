@@ -264,7 +264,7 @@ def case_made_changed_deleted(bench):
     unseen(bench, bench.container(uid))
     container = bench.container(uid)
     container.fill("d", 2 * FILES)
-    container.start("exec sleep 60")
+    container.start("exec sleep 600")
     bench.api.put("guard", {"agents": agents("coder"), "rules": [rule("work", "alert")]})
     began, number, events = time.monotonic(), 0, []
     # In a container that runs already.
