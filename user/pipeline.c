@@ -560,26 +560,41 @@ static void name_container(struct pipeline *pipeline, struct cgroup *cgroup)
 		cgroup_changed(cgroup);
 }
 
-/* The kernel tells a cgroup by its number; its name is asked for once. */
-static void name_cgroup(struct pipeline *pipeline, const struct process *process)
+/*
+ * The kernel tells a cgroup by its number; its name is asked for once. Before anything else: what is done where a session
+ * begins takes milliseconds, and a container that was ended at its first program is gone by then. NULL: known, or gone.
+ */
+static char *ask_cgroup(struct pipeline *pipeline, const struct event *event)
 {
-	_cleanup_free_ char *path = NULL;
+	uint64_t id = event->head.kind == RECORD_EXEC ? event->exec.cgroup : 0;
+	char *path = NULL;
 
+	if (event->head.kind == RECORD_JOIN)
+		id = event->join.cgroup;
+	if (!id || !pipeline->actions.cgroup_path || sessions_cgroup_is_named(pipeline->sessions, id) ||
+	    pipeline->actions.cgroup_path(id, &path, pipeline->actions.userdata))
+		return NULL;
+	return path;
+}
+
+static void name_cgroup(struct pipeline *pipeline, const struct process *process, const char *path)
+{
 	if (!process || !process->cgroup)
 		return;
-	if (!process->cgroup->path && pipeline->actions.cgroup_path &&
-	    !pipeline->actions.cgroup_path(process->cgroup->id, &path, pipeline->actions.userdata))
+	if (!process->cgroup->path && path)
 		sessions_name_cgroup(pipeline->sessions, process->cgroup->id, path);
 	name_container(pipeline, process->cgroup);
 }
 
 static int take_event(struct pipeline *pipeline, struct event *event)
 {
+	_cleanup_free_ char *cgroup = NULL;
 	struct process *process = NULL;
 	int error = 0;
 
 	if (event_actor(event) && is_ignored(pipeline, &event_actor(event)->session))
 		return 0;
+	cgroup = ask_cgroup(pipeline, event);
 	/* Before the session hears of it, which may end with this process. */
 	if (event->head.kind == RECORD_EXIT)
 		holds_process_ended(pipeline->holds, &event->exit.actor.process, event->head.time);
@@ -590,10 +605,10 @@ static int take_event(struct pipeline *pipeline, struct event *event)
 	case RECORD_EXEC:
 		if (!(event->exec.flags & EXEC_SNAPSHOT))
 			holds_process_exec(pipeline->holds, &event->exec.actor.process, event->head.time);
-		name_cgroup(pipeline, process);
+		name_cgroup(pipeline, process, cgroup);
 		return error;
 	case RECORD_JOIN:
-		name_cgroup(pipeline, process);
+		name_cgroup(pipeline, process, cgroup);
 		return error;
 	case RECORD_OP:
 		return take_op(pipeline, event, process);

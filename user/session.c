@@ -192,6 +192,13 @@ static int process_set_cgroup(struct sessions *sessions, struct process *process
 	return cgroup_set_path(cgroup, path);
 }
 
+bool sessions_cgroup_is_named(struct sessions *sessions, uint64_t id)
+{
+	struct cgroup *cgroup = cgroup_find(sessions, id);
+
+	return cgroup && cgroup->path;
+}
+
 int sessions_name_cgroup(struct sessions *sessions, uint64_t id, const char *path)
 {
 	struct cgroup *cgroup = cgroup_find(sessions, id);

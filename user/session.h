@@ -201,6 +201,8 @@ void sessions_forget(struct sessions *sessions, const struct session_id *id);
 /* More was learned of the container that a cgroup belongs to: its processes' events tell it from now on. */
 void cgroup_changed(struct cgroup *cgroup);
 
+/* Is the path of that cgroup known? */
+bool sessions_cgroup_is_named(struct sessions *sessions, uint64_t id);
 /* Names a cgroup that processes are in; later processes in it have the path too. -ENOMEM, -ENOENT: none is in it. */
 int sessions_name_cgroup(struct sessions *sessions, uint64_t id, const char *path);
 

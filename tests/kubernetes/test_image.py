@@ -365,7 +365,7 @@ def held(bench):
 
 
 def start_held(bench):
-    """A container that stands stopped: its pod, the files' directory, and the hold."""
+    """A container that stands stopped: its pod, the files' directory, and the hold, with what is at stake."""
     bench.put_policy(POLICY.replace("rules:\n", KEPT))
     uid = test_pod_agents.new_uid()
     pod = bench.api.create(uid)
@@ -377,7 +377,7 @@ def start_held(bench):
     holds = []
     for _ in range(200):
         holds = held(bench)
-        if holds:
+        if holds and (holds[0].get("stake") or {}).get("files"):
             break
         time.sleep(0.05)
     expect(holds, "nothing is held, and %s" % ("it is there" if os.path.exists(where) else "all is gone"))
