@@ -1192,57 +1192,37 @@ static void members_add(struct guard *guard, uint32_t pid, int change)
 	__atomic_fetch_add((__u32 *)&guard->skel->bss->members[pid & (MEMBER_SLOTS - 1)], change, __ATOMIC_SEQ_CST);
 }
 
-int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
-		   uint32_t agent)
+/* Writes a process's entry, and counts it before it can be met. `flags`: BPF_ANY, or BPF_NOEXIST. */
+static int put_task(struct guard *guard, uint32_t pid, const struct task_entry *entry, uint64_t flags)
 {
-	struct task_entry entry = {.start = process->start, .session = *session, .agent = agent};
-	uint32_t pid = process->pid;
 	int error;
 
-	/* In the place of an entry that waits for its pod it is counted already. */
-	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_EXIST))
-		return 0;
 	members_add(guard, pid, 1);
-	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_ANY))
+	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), entry, sizeof(*entry), flags))
 		return 0;
 	error = -errno;
 	members_add(guard, pid, -1);
 	return error;
 }
 
+int guard_add_task(struct guard *guard, const struct process_id *process, const struct session_id *session,
+		   uint32_t agent)
+{
+	struct task_entry entry = {.start = process->start, .session = *session, .agent = agent};
+	uint32_t pid = process->pid;
+
+	/* In the place of an entry that waits for its pod it is counted already. */
+	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_EXIST))
+		return 0;
+	return put_task(guard, pid, &entry, BPF_ANY);
+}
+
 int guard_await_task(struct guard *guard, const struct process_id *process, uint64_t cgroup)
 {
 	struct task_entry entry = {.start = process->start, .session.start = cgroup, .awaiting = 1};
-	uint32_t pid = process->pid;
-	int error;
+	int error = put_task(guard, process->pid, &entry, BPF_NOEXIST);
 
-	members_add(guard, pid, 1);
-	if (!bpf_map__update_elem(guard->skel->maps.tasks, &pid, sizeof(pid), &entry, sizeof(entry), BPF_NOEXIST))
-		return 0;
-	error = errno == EEXIST ? 0 : -errno;
-	members_add(guard, pid, -1);
-	return error;
-}
-
-struct task_list {
-	uint32_t *pids;
-	size_t count, room;
-};
-
-static int task_list_add(struct task_list *list, uint32_t pid)
-{
-	size_t room = MAX(list->room * 2, (size_t)64);
-	uint32_t *grown;
-
-	if (list->count == list->room) {
-		grown = reallocarray(list->pids, room, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		list->pids = grown;
-		list->room = room;
-	}
-	list->pids[list->count++] = pid;
-	return 0;
+	return error == -EEXIST ? 0 : error;
 }
 
 /* Takes out of the map whatever `drops` says; how many it did. An entry that moves meanwhile is met by the next call. */
@@ -1250,22 +1230,26 @@ static size_t drop_tasks(struct guard *guard, bool (*drops)(const struct task_en
 			 void *userdata)
 {
 	const struct bpf_map *map = guard->skel->maps.tasks;
-	struct task_list list = {};
-	struct task_entry entry;
+	_cleanup_buffer_ struct buffer list = {};
 	uint32_t pid, *before = NULL;
+	struct task_entry entry;
+	size_t count;
 
 	while (!bpf_map__get_next_key(map, before, &pid, sizeof(pid))) {
 		before = &pid;
 		if (bpf_map__lookup_elem(map, &pid, sizeof(pid), &entry, sizeof(entry), 0) || !drops(&entry, userdata))
 			continue;
-		if (task_list_add(&list, pid))
+		buffer_add(&list, &pid, sizeof(pid));
+		if (list.error)
 			break;
 	}
-	for (size_t i = 0; i < list.count; i++)
-		if (!bpf_map__delete_elem(map, &list.pids[i], sizeof(pid), 0))
-			members_add(guard, list.pids[i], -1);
-	free(list.pids);
-	return list.count;
+	count = list.length / sizeof(pid);
+	for (size_t i = 0; i < count; i++) {
+		memcpy(&pid, list.data + i * sizeof(pid), sizeof(pid));
+		if (!bpf_map__delete_elem(map, &pid, sizeof(pid), 0))
+			members_add(guard, pid, -1);
+	}
+	return count;
 }
 
 static uint32_t cgroup_mark(struct guard *guard, uint64_t cgroup)
@@ -1686,9 +1670,21 @@ void guard_revoke(struct guard *guard, const struct grant_key *key)
 	bpf_map__delete_elem(guard->skel->maps.grants, key, sizeof(*key), 0);
 }
 
+/* Of a thread's call, in the maps of what is held and under way: as bpf_get_current_pid_tgid() has it. */
+static uint64_t call_key(uint32_t pid, uint32_t tid)
+{
+	return (uint64_t)pid << 32 | tid;
+}
+
+/* The record within a value of the map of held calls, at its end. */
+static void *held_record(void *value, size_t value_bytes)
+{
+	return (char *)value + value_bytes - HELD_RECORD_BYTES;
+}
+
 void guard_drop_held(struct guard *guard, const struct actor *actor)
 {
-	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+	uint64_t key = call_key(actor->process.pid, actor->tid);
 
 	bpf_map__delete_elem(guard->skel->maps.helds, &key, sizeof(key), 0);
 }
@@ -1696,27 +1692,27 @@ void guard_drop_held(struct guard *guard, const struct actor *actor)
 int guard_replace_held(struct guard *guard, const struct record_op *before, const struct record_op *record)
 {
 	const struct bpf_map *map = guard->skel->maps.helds;
-	uint64_t key = (uint64_t)before->actor.process.pid << 32 | before->actor.tid;
+	uint64_t key = call_key(before->actor.process.pid, before->actor.tid);
 	size_t value_bytes = bpf_map__value_size(map);
 	_cleanup_free_ char *value = malloc(value_bytes);
-	const struct record_op *kept;
+	struct record_op *kept;
 
 	if (!value)
 		return -ENOMEM;
 	if (record->head.size > HELD_RECORD_BYTES)
 		return -EMSGSIZE;
-	kept = (const struct record_op *)(value + value_bytes - HELD_RECORD_BYTES);
+	kept = held_record(value, value_bytes);
 	if (bpf_map__lookup_elem(map, &key, sizeof(key), value, value_bytes, 0) ||
 	    kept->head.kind != before->head.kind || kept->exec_id != before->exec_id ||
 	    kept->actor.process.start != before->actor.process.start)
 		return -ENOENT;
-	memcpy(value + value_bytes - HELD_RECORD_BYTES, record, record->head.size);
+	memcpy(kept, record, record->head.size);
 	return bpf_map__update_elem(map, &key, sizeof(key), value, value_bytes, BPF_EXIST) ? -errno : 0;
 }
 
 void guard_forget_call(struct guard *guard, const struct actor *actor)
 {
-	uint64_t key = (uint64_t)actor->process.pid << 32 | actor->tid;
+	uint64_t key = call_key(actor->process.pid, actor->tid);
 
 	guard_drop_held(guard, actor);
 	bpf_map__delete_elem(guard->skel->maps.inflights, &key, sizeof(key), 0);
@@ -1729,9 +1725,9 @@ void guard_set_traced(struct guard *guard, uint32_t pid)
 }
 
 /* The tier by which a kept call is held. */
-static enum tier held_tier(const void *value, size_t bytes)
+static enum tier held_tier(void *value, size_t bytes)
 {
-	const struct record *record = (const struct record *)((const char *)value + bytes - HELD_RECORD_BYTES);
+	const struct record *record = held_record(value, bytes);
 
 	return record->kind == RECORD_SQL ? ((const struct record_sql *)record)->tier
 					  : ((const struct record_op *)record)->tier;
@@ -1745,7 +1741,7 @@ bool guard_can_stand(const struct guard *guard)
 bool guard_stands(const struct guard *guard, uint32_t pid, uint32_t tid)
 {
 	const struct bpf_map *map = guard->skel->maps.helds;
-	uint64_t key = (uint64_t)pid << 32 | tid;
+	uint64_t key = call_key(pid, tid);
 	size_t bytes = bpf_map__value_size(map);
 	_cleanup_free_ char *value = malloc(bytes);
 
@@ -1781,8 +1777,7 @@ int guard_for_each_held(struct guard *guard, int (*each)(const void *record, siz
 	int error = list_held(map, value_bytes, &values);
 
 	for (size_t at = 0; !error && at < values.length; at += value_bytes) {
-		const struct record *record =
-			(const struct record *)(values.data + at + value_bytes - HELD_RECORD_BYTES);
+		const struct record *record = held_record(values.data + at, value_bytes);
 
 		error = each(record, record->size, userdata);
 	}
